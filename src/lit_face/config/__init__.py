@@ -1,0 +1,1 @@
+"""Pre-flight check of composed configs, allow-listed instantiate, run folders."""

@@ -1,0 +1,1 @@
+"""Datasets usable without Lightning, their indices, transforms and miniatures."""

@@ -1,0 +1,1 @@
+"""Cameras, rotations, alignment, meshes, UV resampling, spherical harmonics."""

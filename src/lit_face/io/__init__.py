@@ -1,0 +1,1 @@
+"""Files in and out: images, meshes, .mat, model files, atomic writes."""

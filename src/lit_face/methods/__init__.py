@@ -1,0 +1,1 @@
+"""One folder a method: module, network, losses, README."""

@@ -1,0 +1,1 @@
+"""Metrics: a pure function and the torchmetrics class that calls it."""

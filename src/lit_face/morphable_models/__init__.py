@@ -1,0 +1,1 @@
+"""Statistical head models behind one interface, one file a format."""

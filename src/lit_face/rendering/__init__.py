@@ -1,0 +1,1 @@
+"""Rasterise, interpolate and shade, differentiable in vertices and attributes."""
