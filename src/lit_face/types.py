@@ -55,6 +55,7 @@ class FaceBatch(_TensorFields):
         camera: head space (mm) to pixels of `image`.
         scan: name -> tensor of the scanned surface, mm.
         sample_id: B names, unique within the dataset.
+        random_key: (B,) int64 for `lit_face.data.random`: the sample's random numbers this epoch.
     """
 
     image: Tensor
@@ -65,6 +66,7 @@ class FaceBatch(_TensorFields):
     camera: Camera | None = None
     scan: dict[str, Tensor] | None = None
     sample_id: list[str] = field(default_factory=list)
+    random_key: Tensor | None = None
 
     def __len__(self) -> int:
         return self.image.shape[0]
