@@ -1,0 +1,114 @@
+"""Image files in and out: RGB uint8 arrays, by OpenCV."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_face.io.files import atomic_write
+
+_JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
+# In entropy-coded data a marker is 0xFF followed by anything but 0x00, a restart or a fill byte.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+
+def read_image(path: str | Path, exif: bool = False) -> NDArray[np.uint8]:
+    """Read a picture as RGB.
+
+    Args:
+        path: JPEG, PNG or any other format OpenCV decodes; 16-bit pictures become 8-bit, alpha is
+            dropped, grey ones get three equal channels.
+        exif: turn the picture as its EXIF orientation says. Off by default: annotations of
+            datasets refer to the pixels as stored.
+
+    Returns:
+        (H,W,3) uint8, row 0 on top, channels red, green, blue.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is empty, truncated or no picture; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No image file {path}.")
+    return decode_image(path.read_bytes(), str(path), exif)
+
+
+def decode_image(data: bytes, name: str, exif: bool = False) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file; `name` is what errors call it. See `read_image`."""
+    # OpenCV fills the missing part of a truncated picture with grey and says nothing.
+    problem = _truncation(data)
+    if problem:
+        raise ValueError(f"{name}: {problem}. Copy or download the file again.")
+    flags = cv2.IMREAD_COLOR if exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise ValueError(
+            f"{name}: not a picture that can be decoded ({len(data)} bytes, starts with "
+            f"{data[:8]!r}). Copy or download the file again, or convert it to JPEG or PNG."
+        )
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def write_image(path: str | Path, array: NDArray[np.uint8], quality: int = 92) -> None:
+    """Write an RGB (H,W,3) or grey (H,W) uint8 picture; the suffix chooses the format.
+
+    Args:
+        path: target; parents are created, an existing file is replaced at once.
+        array: row 0 on top.
+        quality: JPEG quality, 0 to 100; other formats ignore it.
+
+    Raises:
+        ValueError: another dtype or shape, or a suffix without encoder.
+    """
+    path = Path(path)
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):
+        raise ValueError(
+            f"{path}: an image should be uint8 (H,W,3) or (H,W), found {array.dtype} {array.shape}."
+        )
+    pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    if not cv2.haveImageWriter(f"image{path.suffix}"):
+        raise ValueError(f"{path}: no encoder for '{path.suffix}' files; use .jpg or .png.")
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+            raise OSError(f"{path}: OpenCV could not write the picture; is the disk full?")
+
+
+def _truncation(data: bytes) -> str | None:
+    """Say what is missing at the end of a JPEG, or None; other decoders report it themselves."""
+    if not data:
+        return "empty file"
+    if data.startswith(_JPEG_START) and not _jpeg_is_complete(data):
+        return f"truncated JPEG, no end-of-image marker in {len(data)} bytes"
+    return None
+
+
+def _jpeg_is_complete(data: bytes) -> bool:
+    """Whether the main picture of a JPEG ends properly (ITU-T T.81, annex B).
+
+    Walks the segments, because an embedded thumbnail has an end marker of its own and because
+    cameras append data after the end.
+    """
+    if data.endswith(_JPEG_END):
+        return True
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return False
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker == _JPEG_END[1]:
+            return True
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == _JPEG_SCAN:
+            found = _MARKER.search(data, position)
+            if found is None:
+                return False
+            position = found.start()
+    return data[position : position + 2] == _JPEG_END
