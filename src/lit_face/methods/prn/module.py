@@ -1,0 +1,142 @@
+"""Position map regression as a LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lit_face.geometry.alignment import procrustes
+from lit_face.geometry.cameras import AffineCamera
+from lit_face.geometry.meshes import grid_faces
+from lit_face.geometry.precision import fp32_region
+from lit_face.methods.prn.losses import LossKind, Reduction, position_map_loss
+from lit_face.methods.prn.network import PRNNetwork, size_problems
+from lit_face.methods.prn.weights import WeightMask
+from lit_face.metrics.nme import NormalizedMeanError
+from lit_face.morphable_models.base import MorphableModel
+from lit_face.morphable_models.position_maps import PositionMaps
+from lit_face.types import FaceBatch, Reconstruction
+
+POSITION_SCALE = 1.1  # positions are divided by 1.1 * input_size, so that a sigmoid reaches them
+
+
+class PRNModule(pl.LightningModule):
+    """Regress a position map from an image (Feng et al., ECCV 2018).
+
+    Args:
+        network: image (B,3,H,H) to a map (B,3,S,S) in (0,1).
+        morphable_model: the model of the data's coefficients; gives targets and topology.
+        optimizer: parameters to an optimiser.
+        scheduler: optimiser to a learning rate schedule, stepped once an epoch.
+        weight_mask: the loss weight of every texel.
+        loss: see `position_map_loss`.
+        reduction: see `position_map_loss`.
+        compile_network: run `torch.compile` on the network.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"image", "coefficients", "camera", "landmarks"})
+
+    def __init__(
+        self,
+        network: PRNNetwork,
+        morphable_model: MorphableModel,
+        optimizer: Callable[[Iterable[Tensor]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        weight_mask: WeightMask | None = None,
+        loss: LossKind = "mse",
+        reduction: Reduction = "all",
+        compile_network: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.loss, self.reduction = loss, reduction
+        self.position_maps = PositionMaps(morphable_model, network.uv_size)
+        weights = (weight_mask or WeightMask())(morphable_model, self.position_maps)
+        self.register_buffer("weights", weights.maps, persistent=False)
+        self.register_buffer("landmark_texels", weights.landmark_texels, persistent=False)
+        self.register_buffer("faces", grid_faces(self.position_maps.mask), persistent=False)
+        self.val_nme = NormalizedMeanError()
+        if compile_network:
+            self.network.compile()
+
+    @staticmethod
+    def check_config(method: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+        """Say which options of the composed config cannot work together."""
+        network = method["network"]
+        problems = size_problems(network["depth"], network["input_size"], network["uv_size"])
+        if data.get("image_size", network["input_size"]) != network["input_size"]:
+            problems.append(
+                f"network.input_size is {network['input_size']} but data.image_size is "
+                f"{data['image_size']}; they must be equal."
+            )
+        return [f"method.{problem}" for problem in problems]
+
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """Return the weighted loss of the batch, whose targets are made here on the device."""
+        loss, target = self._loss(batch)
+        masks = self.position_maps.masks(batch.camera)[:, None]
+        outside = ((target < 0) | (target > 1)) & masks
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/unreachable", outside.float().mean() / masks.float().mean())
+        return loss
+
+    def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
+        """Log the loss and the NME of the 68 landmarks (2D, box size, percent)."""
+        loss, _ = self._loss(batch)
+        self.val_nme.update(self.predict_step(batch).landmarks, batch.landmarks)
+        self.log("val/loss", loss, batch_size=len(batch))
+        self.log("val/nme", self.val_nme, batch_size=len(batch), prog_bar=True)
+
+    def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Reconstruction:
+        """Reconstruct a batch of cropped faces, in pixels of `batch.image`."""
+        normalised = self.network(batch.image)
+        with fp32_region(self.device.type):
+            return self.reconstruct(normalised.float() * self._scale)
+
+    def reconstruct(self, maps: Tensor) -> Reconstruction:
+        """Read meshes, landmarks and pose from position maps (B,3,S,S) in pixels.
+
+        The pose is the similarity between the points and the mean face of the morphable model.
+        """
+        points = maps.flatten(2)[:, :, self.position_maps.texels].mT
+        points = points * points.new_tensor([1.0, 1.0, -1.0])
+        mean_face = self.position_maps.mean_face.expand(len(points), -1, -1)
+        pose = procrustes(mean_face, points)
+        vertices = (points - pose.translation[:, None]) @ pose.rotation
+        return Reconstruction(
+            image_vertices=points,
+            vertices=vertices / pose.scale[:, None, None],
+            faces=self.faces,
+            uv=self.position_maps.texel_uv,
+            landmarks=points[:, self.landmark_texels],
+            unit="mm",
+            camera=AffineCamera.orthographic(pose.scale, pose.rotation, pose.translation),
+        )
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and, where one is configured, the schedule."""
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+    @property
+    def _scale(self) -> float:
+        return POSITION_SCALE * self.network.input_size
+
+    def _loss(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:
+        predicted = self.network(batch.image)
+        with fp32_region(self.device.type), torch.no_grad():
+            target = self.position_maps(batch.coefficients, batch.camera) / self._scale
+            mirrored = torch.linalg.det(batch.camera.matrix[:, :, :3].float()) < 0
+            weight = torch.where(mirrored[:, None, None], self.weights.flip(-1), self.weights)
+        with fp32_region(self.device.type):
+            loss = position_map_loss(predicted.float(), target, weight, self.loss, self.reduction)
+        return loss, target
