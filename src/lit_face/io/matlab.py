@@ -37,25 +37,24 @@ def load_mat(path: str | Path) -> dict[str, Any]:
     return {name: value for name, value in content.items() if not name.startswith("__")}
 
 
-def check_fields(
+def find_fields(
     content: Mapping[str, Any],
     fields: Mapping[str, Shape],
-    source: str | Path,
     dtype: type[np.generic] = np.float64,
     optional: frozenset[str] = frozenset(),
-) -> dict[str, NDArray[Any]]:
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Pick numeric fields, check their shapes and finiteness, and cast them.
 
     Args:
         content: a loaded .mat file or one of its structs.
         fields: name -> expected shape. A number n accepts any array of n values and flattens it;
             in a tuple None accepts any length, and trailing axes of length 1 may be missing.
-        source: what errors call the file.
         dtype: what every field becomes (files mix uint8, int16, float32 and float64).
         optional: names that may be absent; they are left out of the result.
 
-    Raises:
-        ValueError: lists every missing, misshapen, non-numeric and non-finite field.
+    Returns:
+        the good fields, and one sentence for each missing, misshapen, non-numeric or non-finite
+        field.
     """
     problems: list[str] = []
     arrays: dict[str, NDArray[Any]] = {}
@@ -79,9 +78,7 @@ def check_fields(
             problems.append(f"'{name}' has {count} NaN or infinite values")
             continue
         arrays[name] = shaped.astype(dtype)
-    if problems:
-        raise ValueError(f"{source}: " + "; ".join(problems) + ".")
-    return arrays
+    return arrays, problems
 
 
 def read_fields(
@@ -90,8 +87,16 @@ def read_fields(
     dtype: type[np.generic] = np.float64,
     optional: frozenset[str] = frozenset(),
 ) -> dict[str, NDArray[Any]]:
-    """Read and check numeric fields of a .mat file; see `load_mat` and `check_fields`."""
-    return check_fields(load_mat(path), fields, path, dtype, optional)
+    """Read numeric fields of a .mat file; see `load_mat` and `find_fields`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: lists everything that is wrong with the file.
+    """
+    arrays, problems = find_fields(load_mat(path), fields, dtype, optional)
+    if problems:
+        raise ValueError(f"{path}: " + "; ".join(problems) + ".")
+    return arrays
 
 
 def _fit(array: NDArray[Any], shape: Shape) -> NDArray[Any] | None:
