@@ -17,7 +17,7 @@ from lit_face.morphable_models.position_maps import PositionMaps
 
 @dataclass
 class TexelWeights:
-    """`maps` (S,S) float32 weights; `landmark_texels` (68,) positions in the list of face texels."""
+    """`maps` (S,S) float32 weights; `landmark_texels` (68,) positions among the face's texels."""
 
     maps: Tensor
     landmark_texels: Tensor
