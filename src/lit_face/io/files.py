@@ -60,3 +60,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def cache_root(folder: str | Path | None = None) -> Path:
+    """Return the folder for files that can be made again: indexes, miniatures, model caches.
+
+    In this order: `folder`, the environment variable LIT_FACE_CACHE, ~/.cache/lit_face.
+    """
+    chosen = folder or os.environ.get("LIT_FACE_CACHE") or Path.home() / ".cache" / "lit_face"
+    return Path(chosen).expanduser()
