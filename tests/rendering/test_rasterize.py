@@ -159,6 +159,8 @@ def test_errors_say_what_is_wrong():
         rasterize(points[0], faces, (4, 4))
     with pytest.raises(ValueError, match="int64"):
         rasterize(points, faces.int(), (4, 4))
+    with pytest.raises(ValueError, match="vertices 0 to 3, but there are 3"):
+        rasterize(points, faces + torch.tensor([0, 0, 1]), (4, 4))
     with pytest.raises(ValueError, match="'numba' or 'torch'"):
         rasterize(points, faces, (4, 4), kernel="cuda")
     with pytest.raises(ValueError, match="'default' or 'face3d'"):

@@ -30,7 +30,8 @@ class AffineCamera:
 
         Args:
             scale: (B,) pixels per mm.
-            rotation: (B,3,3) head axes (y up, z out of the face) to camera axes (y down, z forward).
+            rotation: (B,3,3) head axes (y up, z out of the face) to camera axes (y down, z
+                forward).
             translation: (B,3) where the head's origin lands: x px, y px, depth px.
         """
         return cls(torch.cat([scale[:, None, None] * rotation, translation[:, :, None]], dim=2))

@@ -60,7 +60,7 @@ def rasterize(
         kernel: 'numba' (CPU only) or 'torch' (any device); None takes the fastest that fits. Both
             return the same faces.
         perspective: depth is the distance in front of a pinhole camera: then its inverse, not
-            itself, is affine on the screen, and triangles that reach behind the camera are left out.
+            itself, is affine on the screen; triangles that reach behind the camera are left out.
 
     Returns:
         (B,H,W) int64 face index, -1 where nothing is seen. Not differentiable.
@@ -143,3 +143,9 @@ def check_mesh(vertices: Tensor, faces: Tensor) -> None:
         raise ValueError(f"faces should be (F,3) int64, found {tuple(faces.shape)} {faces.dtype}.")
     if faces.device != vertices.device:
         raise ValueError(f"vertices are on {vertices.device} and faces on {faces.device}.")
+    if faces.device.type == "cpu" and len(faces):  # elsewhere the check would stall the device
+        low, high = (int(bound) for bound in faces.aminmax())
+        if low < 0 or high >= vertices.shape[1]:
+            raise ValueError(
+                f"faces use vertices {low} to {high}, but there are {vertices.shape[1]} vertices."
+            )

@@ -1,0 +1,80 @@
+"""Real spherical harmonics in the house convention (docs/conventions, specs/sh_brdf.md section 1).
+
+Orthonormal, Condon-Shortley sign kept, index l*l + l + m; the pole is camera +y (down in the
+picture) and the azimuth is atan2(x, -z): Y(x, y, z) = Y_standard(-z, x, y) where the standard
+functions have their pole on the third axis. The first nine:
+
+    0.282095 | -0.488603 x, 0.488603 y, 0.488603 z |
+    -1.092548 x z, -1.092548 x y, 0.315392 (3 y^2 - 1), 1.092548 y z, 0.546274 (z^2 - x^2)
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lit_face.geometry.precision import fp32_region
+
+
+@fp32_region()
+def sh_basis(directions: Tensor, bands: int = 3) -> Tensor:
+    """Evaluate the harmonics of bands 0 to `bands` - 1.
+
+    Args:
+        directions: (...,3) unit vectors, camera frame (x right, y down, z forward).
+        bands: number of bands; 3 gives nine functions.
+
+    Returns:
+        (..., bands * bands), index l*l + l + m.
+
+    Source: the recurrences of the associated Legendre functions, Press et al., Numerical Recipes,
+    section 6.7, in Cartesian form (no angle is computed, so the poles have gradients too).
+    """
+    x, y, z = directions.unbind(-1)
+    east, north, pole = -z, x, y
+    result: list[Tensor] = [torch.zeros_like(x)] * (bands * bands)
+    cosine, sine = torch.ones_like(x), torch.zeros_like(x)  # times sin(polar angle)^m
+    diagonal = 1.0  # (-1)^m (2m - 1)!!
+    for m in range(bands):
+        legendre, previous = torch.full_like(x, diagonal), torch.zeros_like(x)
+        for degree in range(m, bands):
+            scale = _norm(degree, m)
+            result[degree * degree + degree + m] = scale * cosine * legendre
+            if m:
+                result[degree * degree + degree - m] = scale * sine * legendre
+            following = (2 * degree + 1) * pole * legendre - (degree + m) * previous
+            legendre, previous = following / (degree + 1 - m), legendre
+        cosine, sine = east * cosine - north * sine, east * sine + north * cosine
+        diagonal *= -(2 * m + 1)
+    return torch.stack(result, dim=-1)
+
+
+def lambert_factors(bands: int = 3) -> Tensor:
+    """Return (bands * bands,) float64 factors that turn radiance into irradiance coefficients.
+
+    pi, 2 pi / 3, pi / 4, 0, -pi / 24, ... repeated over each band.
+    Source: Ramamoorthi & Hanrahan (2001), "On the relationship between radiance and irradiance".
+    """
+    factors = []
+    for degree in range(bands):
+        factors += [_lambert_factor(degree)] * (2 * degree + 1)
+    return torch.tensor(factors, dtype=torch.float64)
+
+
+def _lambert_factor(degree: int) -> float:
+    if degree == 1:
+        return 2 * math.pi / 3
+    if degree % 2:
+        return 0.0
+    if degree == 0:
+        return math.pi
+    half = degree // 2
+    central = math.factorial(degree) / (2**degree * math.factorial(half) ** 2)
+    return 2 * math.pi * (-1) ** (half - 1) / ((degree + 2) * (degree - 1)) * central
+
+
+def _norm(degree: int, order: int) -> float:
+    ratio = math.factorial(degree - order) / math.factorial(degree + order)
+    return math.sqrt((1 if order == 0 else 2) * (2 * degree + 1) / (4 * math.pi) * ratio)
