@@ -10,7 +10,7 @@ import lit_face
 
 
 class ConfigInCheckpoint(pl.Callback):
-    """Writes `checkpoint["lit_face"] = {format, version, config}`; it loads with weights_only=True."""
+    """Writes format, version and config to `checkpoint["lit_face"]`, loadable as weights only."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config

@@ -34,6 +34,6 @@ class NonFiniteGuard(pl.Callback):
             samples = ", ".join(getattr(batch, "sample_id", [])[:8])
             raise FloatingPointError(
                 f"The loss is {loss.item()} at step {trainer.global_step} (samples: {samples}). "
-                "Lower method.optimizer.lr, clip gradients (trainer.gradient_clip_val=1.0) or train "
+                "Lower method.optimizer.lr, clip gradients (trainer.gradient_clip_val=1) or train "
                 "with trainer.precision=32-true; the last good weights are in checkpoints/."
             )

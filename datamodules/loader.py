@@ -1,4 +1,4 @@
-"""A data loader whose order follows from (seed, epoch) and that resumes in the middle of an epoch."""
+"""A data loader ordered by (seed, epoch) that resumes in the middle of an epoch."""
 
 from __future__ import annotations
 

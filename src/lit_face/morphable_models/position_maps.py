@@ -78,7 +78,7 @@ class PositionMaps(nn.Module):
             x right and y down in pixels, z towards the viewer in the same scale with the rearmost
             vertex of the whole model at 0; zero outside `mask`.
         """
-        with fp32_region(self._mean.device.type):
+        with fp32_region():
             points = self._points(coefficients)
             matrix = camera.matrix.float()
             linear = matrix[:, :, :3] * matrix.new_tensor([1.0, 1.0, -1.0])[:, None]

@@ -97,7 +97,7 @@ class PRNModule(pl.LightningModule):
     def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Reconstruction:
         """Reconstruct a batch of cropped faces, in pixels of `batch.image`."""
         normalised = self.network(batch.image)
-        with fp32_region(self.device.type):
+        with fp32_region():
             return self.reconstruct(normalised.float() * self._scale)
 
     def reconstruct(self, maps: Tensor) -> Reconstruction:
@@ -133,10 +133,10 @@ class PRNModule(pl.LightningModule):
 
     def _loss(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:
         predicted = self.network(batch.image)
-        with fp32_region(self.device.type), torch.no_grad():
+        with fp32_region(), torch.no_grad():
             target = self.position_maps(batch.coefficients, batch.camera) / self._scale
             mirrored = torch.linalg.det(batch.camera.matrix[:, :, :3].float()) < 0
             weight = torch.where(mirrored[:, None, None], self.weights.flip(-1), self.weights)
-        with fp32_region(self.device.type):
+        with fp32_region():
             loss = position_map_loss(predicted.float(), target, weight, self.loss, self.reduction)
         return loss, target

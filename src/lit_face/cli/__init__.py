@@ -1,0 +1,29 @@
+"""What the entry points call. Nothing heavy is imported before a task starts."""
+
+from __future__ import annotations
+
+from lit_face.cli.start import start
+
+_TRAIN_EXAMPLES = """
+python train.py                                      PRN on the built-in miniature, on any machine
+python train.py method=prn trainer.devices=4         the paper's network on four GPUs
+python train.py data=w300lp data.root=/data/300W_LP  your own copy of 300W-LP
+python train.py -m method.optimizer.lr=1e-3,1e-4     a sweep, one run after the other
+python train.py resume=runs/latest                   go on where a run stopped
+"""
+
+_EVALUATE_EXAMPLES = """
+python evaluate.py ckpt=runs/latest                        the newest run on AFLW2000-3D
+python evaluate.py ckpt=best.ckpt benchmark=aflw2000       a checkpoint
+python evaluate.py ckpt=best.ckpt benchmark.root=/data/AFLW2000
+"""
+
+
+def train() -> None:
+    """Train a method; see `train.py --help`."""
+    start("train", "lit_face.cli.training", _TRAIN_EXAMPLES)
+
+
+def evaluate() -> None:
+    """Evaluate a checkpoint on a benchmark; see `evaluate.py --help`."""
+    start("evaluate", "lit_face.cli.evaluation", _EVALUATE_EXAMPLES)
