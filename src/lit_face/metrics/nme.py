@@ -29,13 +29,17 @@ def nme(
 
     Source: Zhu et al. (CVPR 2016) for 2D; Feng et al. (ECCV 2018) as executed by SADRNet for 3D.
     """
-    size = box_size(true.float())
-    predicted, true = predicted[..., :dimensions].float(), true[..., :dimensions].float()
-    difference = predicted - true
+    predicted, true = _at_least_float32(predicted), _at_least_float32(true)
+    size = box_size(true)
+    difference = predicted[..., :dimensions] - true[..., :dimensions]
     if dimensions == 3:
         depth = difference[..., 2:]
         difference = torch.cat([difference[..., :2], depth - depth.mean(dim=1, keepdim=True)], -1)
     return torch.linalg.vector_norm(difference, dim=-1).mean(dim=1) / size
+
+
+def _at_least_float32(points: Tensor) -> Tensor:
+    return points if points.dtype == torch.float64 else points.float()
 
 
 class NormalizedMeanError(Metric):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import torch
@@ -14,18 +16,8 @@ from lit_face.rendering.rasterize import rasterize
 from lit_face.types import FaceBatch, Reconstruction
 
 TRUE_COLOUR, PREDICTED_COLOUR = (64, 220, 96), (255, 72, 72)  # RGB
-_POLYLINES = (
-    (0, 17),
-    (17, 22),
-    (22, 27),
-    (27, 31),
-    (31, 36),
-    (36, 42),
-    (42, 48),
-    (48, 60),
-    (60, 68),
-)
-_CLOSED = {36, 42, 48, 60}
+_LINE_STARTS = (0, 17, 22, 27, 31, 36, 42, 48, 60, 68)
+_CLOSED = {36, 42, 48, 60}  # eyes, outer and inner lips
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
@@ -52,7 +44,7 @@ def draw_landmarks(
     """Draw 68 points (68,2|3), pixels, and the lines between them on a copy of (H,W,3) uint8."""
     canvas = np.ascontiguousarray(picture).copy()
     points = np.round(np.nan_to_num(landmarks[:, :2]) * 16).astype(np.int32)
-    for start, end in _POLYLINES:
+    for start, end in itertools.pairwise(_LINE_STARTS):
         cv2.polylines(canvas, [points[start:end]], start in _CLOSED, colour, 1, cv2.LINE_AA, 4)
     radius = max(16, picture.shape[0] // 8)
     for x, y in points:
@@ -61,7 +53,7 @@ def draw_landmarks(
 
 
 def comparison(batch: FaceBatch, reconstruction: Reconstruction) -> list[np.ndarray]:
-    """For each face: the image, the points (true green, predicted red) and the mesh, side by side."""
+    """For each face: image, points (true green, predicted red) and mesh, side by side."""
     pixels = to_pixels(batch.image)
     meshes = to_pixels(mesh_overlay(batch.image, reconstruction))
     rows = []
