@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lit_face.rendering.rasterize import rasterize, rasterize_face3d
+from lit_face.geometry.face3d_raster import rasterize_face3d
+from lit_face.rendering.rasterize import rasterize
 from tests.helpers.tolerances import assert_close
 
 

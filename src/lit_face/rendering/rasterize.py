@@ -7,12 +7,12 @@ that is not finite, are not drawn. Depth is interpolated affinely on the screen.
 
 face3d rules (parity with the PRN data generator, specs/prn.md section 2.1): one of the edges is
 excluded, LARGER z is nearer, and in the two outermost pixel rows and columns the inside test can be
-skipped.
+skipped (`lit_face.geometry.face3d_raster` also returns its depth and weights).
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,22 +23,7 @@ from lit_face.rendering.kernels import torch_scatter
 Rules = Literal["default", "face3d"]
 Kernel = Literal["numba", "torch"]
 
-FACE3D_BORDER = 2  # pixels
-
-
-class Face3dBuffers(NamedTuple):
-    """What the face3d rasteriser returns for one mesh.
-
-    Attributes:
-        face_index: (H,W) int64, -1 where empty.
-        depth: (H,W), -999999 where empty.
-        barycentric: (H,W,3) weights of the three corners, 0 where empty; they may be outside
-            [0, 1] in the border.
-    """
-
-    face_index: Tensor
-    depth: Tensor
-    barycentric: Tensor
+FACE3D_BORDER = 2  # pixels, as in lit_face.geometry.face3d_raster
 
 
 def rasterize(
@@ -95,38 +80,8 @@ def rasterize(
             return torch_scatter.rasterize_face3d(points, faces, size, FACE3D_BORDER)
         from lit_face.rendering.kernels import numba_cpu
 
-        return numba_cpu.rasterize_face3d(points, faces, size, FACE3D_BORDER)[0]
+        return numba_cpu.rasterize_face3d(points, faces, size, FACE3D_BORDER)
     raise ValueError(f"rules should be 'default' or 'face3d', found {rules!r}.")
-
-
-def rasterize_face3d(
-    vertices: Tensor, faces: Tensor, size: tuple[int, int], border_rule: bool = True
-) -> Face3dBuffers:
-    """Rasterise one mesh exactly as face3d does, in the dtype of the vertices.
-
-    Args:
-        vertices: (V,3) float32 (its compiled rasteriser) or float64 (its NumPy one), on the CPU:
-            x right, y down, pixels; LARGER z is nearer.
-        faces: (F,3) int64; at equal depth the earlier face stays.
-        size: height and width, pixels.
-        border_rule: in the two outermost rows and columns, skip the inside test: every triangle
-            whose bounding box holds the pixel may write. The NumPy version has no such rule.
-
-    Returns:
-        Face index, depth and weights, equal to the last bit to those of face3d.
-
-    Raises:
-        ValueError: shapes that do not fit, or vertices that are not on the CPU.
-        TypeError: vertices that are not float32 or float64.
-    """
-    check_mesh(vertices[None], faces)
-    if vertices.device.type != "cpu":
-        raise ValueError(f"rasterize_face3d runs on the CPU, vertices are on {vertices.device}.")
-    from lit_face.rendering.kernels import numba_cpu
-
-    border = FACE3D_BORDER if border_rule else 0
-    buffers = numba_cpu.rasterize_face3d(vertices[None], faces, size, border, with_weights=True)
-    return Face3dBuffers(*(buffer[0] for buffer in buffers))
 
 
 def check_mesh(vertices: Tensor, faces: Tensor) -> None:

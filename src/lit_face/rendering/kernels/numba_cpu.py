@@ -16,6 +16,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from lit_face.geometry.face3d_raster import EMPTY_DEPTH, scan_band
+
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -63,68 +65,6 @@ def _default_band(points, faces, first_row, stop_row, face_index, nearest):  # t
                         face_index[row, column] = face
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _face3d_band(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    points,  # noqa: ANN001
-    faces,  # noqa: ANN001
-    first_row,  # noqa: ANN001
-    stop_row,  # noqa: ANN001
-    face_index,  # noqa: ANN001
-    nearest,  # noqa: ANN001
-    weights,  # noqa: ANN001
-    border,  # noqa: ANN001
-):
-    """Rows [first_row, stop_row) under the face3d rules; `border` pixels skip the inside test."""
-    number = nearest.dtype.type
-    height, width = face_index.shape
-    keep_weights = weights.shape[0] > 0
-    lowest, highest = number(first_row), number(stop_row - 1)
-    last_column = number(width - 1)
-    zero, one = number(0), number(1)
-    for face in range(faces.shape[0]):
-        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-        ax, bx, cx = points[a, 0], points[b, 0], points[c, 0]
-        ay, by, cy = points[a, 1], points[b, 1], points[c, 1]
-        top = max(np.ceil(min(ay, min(by, cy))), lowest)
-        bottom = min(np.floor(max(ay, max(by, cy))), highest)
-        left = max(np.ceil(min(ax, min(bx, cx))), zero)
-        right = min(np.floor(max(ax, max(bx, cx))), last_column)
-        if not (top <= bottom and left <= right):
-            continue
-        az, bz, cz = points[a, 2], points[b, 2], points[c, 2]
-        v0x, v0y, v1x, v1y = cx - ax, cy - ay, bx - ax, by - ay
-        dot00 = v0x * v0x + v0y * v0y
-        dot01 = v0x * v1x + v0y * v1y
-        dot11 = v1x * v1x + v1y * v1y
-        determinant = dot00 * dot11 - dot01 * dot01
-        inverse = zero if determinant == 0 else one / determinant
-        for row in range(int(top), int(bottom) + 1):
-            v2y = number(row) - ay
-            for column in range(int(left), int(right) + 1):
-                v2x = number(column) - ax
-                dot02 = v0x * v2x + v0y * v2y
-                dot12 = v1x * v2x + v1y * v2y
-                u = (dot11 * dot02 - dot01 * dot12) * inverse
-                v = (dot00 * dot12 - dot01 * dot02) * inverse
-                inside = u >= 0 and v >= 0 and u + v < 1
-                if not inside and not (
-                    column < border
-                    or column > width - 1 - border
-                    or row < border
-                    or row > height - 1 - border
-                ):
-                    continue
-                rest = one - u - v
-                depth = rest * az + v * bz + u * cz
-                if depth > nearest[row, column]:
-                    nearest[row, column] = depth
-                    face_index[row, column] = face
-                    if keep_weights:
-                        weights[row, column, 0] = rest
-                        weights[row, column, 1] = v
-                        weights[row, column, 2] = u
-
-
 def rasterize_default(points: Tensor, faces: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest face of each pixel, default rules.
 
@@ -148,34 +88,23 @@ def rasterize_default(points: Tensor, faces: Tensor, size: tuple[int, int]) -> T
     return face_index
 
 
-def rasterize_face3d(
-    points: Tensor, faces: Tensor, size: tuple[int, int], border: int, with_weights: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearest face, its depth and its weights at each pixel, face3d rules (larger z is nearer).
+def rasterize_face3d(points: Tensor, faces: Tensor, size: tuple[int, int], border: int) -> Tensor:
+    """Nearest face of each pixel, face3d rules (larger z is nearer); arguments as above.
 
-    Args:
-        points: (B,V,3), CPU.
-        faces: (F,3) int64, CPU.
-        size: height and width.
-        border: width in pixels of the frame where the inside test is skipped; 0 for none.
-        with_weights: fill the third result; else it is empty.
-
-    Returns:
-        (B,H,W) int64, (B,H,W) depth (-999999 where empty), (B,H,W,3) weights.
+    `border` is the width in pixels of the frame where the inside test is skipped; 0 for none.
     """
     face_index, index_array, point_array, face_array = _prepare(points, faces, size)
-    nearest = np.full(index_array.shape, -999999.0, dtype=point_array.dtype)
-    shape = (*index_array.shape, 3) if with_weights else (points.shape[0], 0, 0, 3)
-    weights = np.zeros(shape, dtype=point_array.dtype)
+    nearest = np.full(index_array.shape, EMPTY_DEPTH, dtype=point_array.dtype)
+    no_weights = np.empty((0, 0, 3), dtype=point_array.dtype)
 
     def band(image: int, first_row: int, stop_row: int) -> None:
-        _face3d_band(
+        scan_band(
             point_array[image], face_array, first_row, stop_row, index_array[image],
-            nearest[image], weights[image], border,
+            nearest[image], no_weights, border,
         )  # fmt: skip
 
     _run(band, points.shape[0], size[0])
-    return face_index, torch.from_numpy(nearest), torch.from_numpy(weights)
+    return face_index
 
 
 def _prepare(
