@@ -71,7 +71,7 @@ def principal_components(
     antisymmetric = np.repeat([False, True], [len(parts[0][0]), len(parts[1][0])])[keep]
     return Components(
         mean=mean.astype(np.float32),
-        basis=np.ascontiguousarray(basis.reshape(len(keep), *shape).transpose(1, 2, 0)),
+        basis=basis.reshape(len(keep), *shape).transpose(1, 2, 0).astype(np.float32, order="C"),
         std=np.sqrt(values[keep]).astype(np.float32),
         coefficients=coefficients.astype(np.float32),
         antisymmetric=antisymmetric,
