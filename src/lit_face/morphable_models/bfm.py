@@ -118,7 +118,7 @@ def _used_modes(basis: NDArray[np.float32]) -> NDArray[np.float32]:
     return basis[:, : int(used[-1]) + 1 if len(used) else 1]
 
 
-def write_bfm(model: MorphableModel, folder: str | Path) -> BFMPaths:
+def write_bfm(model: MorphableModel, folder: str | Path, truncate: bool = False) -> BFMPaths:
     """Write a model as face3d's BFM.mat, BFM_UV.mat and BFM_info.mat.
 
     Micrometres, indices from 1, coefficients padded with zero modes to the real lengths (199
@@ -126,13 +126,16 @@ def write_bfm(model: MorphableModel, folder: str | Path) -> BFMPaths:
     work unchanged. BFM_info.mat holds `segbin` and, beyond the original, `regions`.
 
     Args:
-        model: at most 199 identity, 29 expression and 199 albedo coefficients.
+        model: identity, expression and albedo are written.
         folder: is created.
+        truncate: leave out modes beyond the real lengths.
 
     Raises:
-        ValueError: the model has more modes than the layout.
+        ValueError: the model has more modes than the layout, and `truncate` is off.
     """
     folder = Path(folder)
+    if not truncate:
+        _check_mode_counts(model)
     mean = _flat(model.mean[..., None])[:, 0]
     identity_std, expression_std = _array(model.identity_std), _array(model.expression_std)
     albedo = _flat(model.albedo_basis)
@@ -143,14 +146,14 @@ def write_bfm(model: MorphableModel, folder: str | Path) -> BFMPaths:
     triangles = _array(model.faces).T.astype(np.float64) + 1
     fields = {
         "shapeMU": _column(mean * _MICROMETRES),
-        "shapePC": _padded(identity, IDENTITY_SIZE, "identity"),
-        "shapeEV": _column(_padded(identity_std[None], IDENTITY_SIZE, "identity")),
+        "shapePC": _padded(identity, IDENTITY_SIZE),
+        "shapeEV": _column(_padded(identity_std[None], IDENTITY_SIZE)),
         "expMU": _column(np.zeros_like(mean)),
-        "expPC": _padded(expression, EXPRESSION_SIZE, "expression"),
-        "expEV": _column(_padded(expression_std[None], EXPRESSION_SIZE, "expression")),
+        "expPC": _padded(expression, EXPRESSION_SIZE),
+        "expEV": _column(_padded(expression_std[None], EXPRESSION_SIZE)),
         "texMU": _column(_array(model.albedo_mean) * 255),
-        "texPC": _padded(_raw_modes(albedo, albedo_std, 1.0), TEXTURE_SIZE, "albedo"),
-        "texEV": _column(_padded(albedo_std[None] * 255, TEXTURE_SIZE, "albedo")),
+        "texPC": _padded(_raw_modes(albedo, albedo_std, 1.0), TEXTURE_SIZE),
+        "texEV": _column(_padded(albedo_std[None] * 255, TEXTURE_SIZE)),
         "tri": triangles[:, :-_MOUTH_TRIANGLES],
         "tri_mouth": triangles[:, -_MOUTH_TRIANGLES:],
         "kpt_ind": _array(model.landmark_index)[None].astype(np.float64) + 1,
@@ -162,6 +165,19 @@ def write_bfm(model: MorphableModel, folder: str | Path) -> BFMPaths:
     _save(paths.uv, {"UV": _array(model.uv).astype(np.float64)})
     _save(paths.info, {"model_info": info})
     return paths
+
+
+def _check_mode_counts(model: MorphableModel) -> None:
+    for kind, found, size in (
+        ("identity", model.identity_size, IDENTITY_SIZE),
+        ("expression", model.expression_size, EXPRESSION_SIZE),
+        ("albedo", model.albedo_size, TEXTURE_SIZE),
+    ):
+        if found > size:
+            raise ValueError(
+                f"BFM's layout holds {size} {kind} modes, the model '{model.name}' has {found}. "
+                "Pass truncate=True to leave the last ones out."
+            )
 
 
 def _save(path: Path, content: dict[str, object]) -> None:
@@ -191,11 +207,8 @@ def _raw_modes(
     return basis * scale
 
 
-def _padded(modes: NDArray[np.float32], size: int, kind: str) -> NDArray[np.float32]:
-    missing = size - modes.shape[1]
-    if missing < 0:
-        raise ValueError(f"BFM's layout holds {size} {kind} modes, the model has {modes.shape[1]}.")
-    return np.pad(modes, ((0, 0), (0, missing)))
+def _padded(modes: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    return np.pad(modes[:, :size], ((0, 0), (0, max(0, size - modes.shape[1]))))
 
 
 def _column(values: NDArray[np.float32]) -> NDArray[np.float32]:

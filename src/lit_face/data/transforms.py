@@ -1,0 +1,210 @@
+"""Crop and augment faces on the training device, a batch at a time.
+
+Crop, rotation, scale, shift and mirror are one similarity, so the image is resampled once, and
+landmarks, camera, skin mask and position map move with it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from lit_face.data.landmarks import MIRROR_68, project_landmarks
+from lit_face.data.occlusion import occlude
+from lit_face.data.random import uniform
+from lit_face.geometry.cameras import AffineCamera
+from lit_face.geometry.precision import fp32_region
+from lit_face.geometry.sampling import Padding, warp_image
+from lit_face.geometry.similarity2d import (
+    SquareBox,
+    apply_similarity,
+    box_to_crop,
+    mirror_matrix,
+    similarity_matrix,
+)
+from lit_face.morphable_models.base import MorphableModel
+from lit_face.types import FaceBatch
+
+# One stream a purpose (see lit_face.data.random); occlusion has 120 to 128.
+_CENTRE, _SIZE, _ROTATION, _SHIFT, _SCALE, _MIRROR, _COLOR = range(100, 107)
+
+Range = tuple[float, float]
+
+
+class FaceTransform(nn.Module):
+    """From a dataset's picture to the square a network sees; defaults are the paper's for PRN.
+
+    Random numbers come from `FaceBatch.random_key` alone: a sample is transformed in the same way
+    in any batch, on any device, after any restart.
+
+    Args:
+        image_size: side of the result, pixels.
+        margin: side of the crop over the size of the landmarks' box.
+        center_jitter: shift of the crop's centre, fraction of the box, each direction.
+        size_jitter: range of factors of the crop's side.
+        rotation: about the crop's centre, degrees, each direction.
+        translation: fraction of the crop, each direction.
+        scale: range of enlargement.
+        color: range of the factor of each channel.
+        occlusion: probability of a patch in front of the face.
+        mirror: probability of mirroring.
+        padding: outside the picture, 'zeros', 'border' or 'reflection'.
+        morphable_model: gives the landmarks of batches that have only coefficients and a camera.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        margin: float = 1.5,
+        center_jitter: float = 0.1,
+        size_jitter: Range = (0.9, 1.1),
+        rotation: float = 45.0,
+        translation: float = 0.1,
+        scale: Range = (0.9, 1.2),
+        color: Range = (0.6, 1.4),
+        occlusion: float = 0.5,
+        mirror: float = 0.5,
+        padding: Padding = "zeros",
+        morphable_model: MorphableModel | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_size, self.margin, self.padding = image_size, margin, padding
+        self.center_jitter, self.size_jitter = center_jitter, _range("size_jitter", size_jitter)
+        self.rotation, self.translation = rotation, translation
+        self.scale, self.color = _range("scale", scale), _range("color", color)
+        self.occlusion, self.mirror = occlusion, mirror
+        self.landmark_model = morphable_model
+        self.register_buffer("mirror_68", MIRROR_68.clone(), persistent=False)
+
+    @classmethod
+    def for_evaluation(
+        cls,
+        image_size: int = 256,
+        margin: float = 1.6,
+        padding: Padding = "zeros",
+        morphable_model: MorphableModel | None = None,
+    ) -> Self:
+        """Crop only, a little wider than in training, as PRN does at inference."""
+        return cls(
+            image_size, margin, 0.0, (1.0, 1.0), 0.0, 0.0, (1.0, 1.0), (1.0, 1.0), 0.0, 0.0,
+            padding, morphable_model,
+        )  # fmt: skip
+
+    @property
+    def is_random(self) -> bool:
+        """Whether any random number is used."""
+        ranges = (self.size_jitter, self.scale, self.color)
+        chances = (self.center_jitter, self.rotation, self.translation, self.occlusion, self.mirror)
+        return any(low != 1 or high != 1 for low, high in ranges) or any(chances)
+
+    @torch.no_grad()
+    def forward(self, batch: FaceBatch) -> FaceBatch:
+        """Transform a batch; `image` may be uint8 (0 to 255) or float in [0,1].
+
+        Raises:
+            ValueError: the batch has views, no landmarks and nothing to make them from, or no
+                random keys although the transform is random.
+        """
+        if batch.image.ndim != 4:
+            raise ValueError(f"FaceTransform takes (B,3,H,W), found {tuple(batch.image.shape)}.")
+        with fp32_region():
+            landmarks = self._landmarks(batch)
+            keys = self._keys(batch)
+            mirrored = self._mirrored(keys)
+            matrix = self.similarity(landmarks, keys)
+            image = batch.image
+            image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+            size = (self.image_size, self.image_size)
+            image = warp_image(image, matrix, size, padding=self.padding)
+            image = image * self._between(keys, _COLOR, self.color, 3)[:, :, None, None]
+            image, visible = occlude(image.clamp(0, 1), keys, self.occlusion)
+            skin_mask = batch.skin_mask
+            if skin_mask is not None:
+                skin_mask = warp_image(skin_mask.float(), matrix, size, padding="zeros") * visible
+            return replace(
+                batch,
+                image=image,
+                landmarks=self._moved_landmarks(landmarks, matrix, mirrored),
+                camera=None if batch.camera is None else batch.camera.warped(matrix),
+                skin_mask=skin_mask,
+                position_map=_moved_position_map(batch.position_map, matrix, mirrored),
+            )
+
+    def similarity(self, landmarks: Tensor, keys: Tensor) -> Tensor:
+        """Return (B,3,3): pixels of the picture to pixels of the result.
+
+        Args:
+            landmarks: (B,68,3) pixels of the picture.
+            keys: (B,) random keys.
+        """
+        low, high = landmarks[..., :2].amin(dim=1), landmarks[..., :2].amax(dim=1)
+        face = (high - low).mean(dim=1)
+        reach = (-self.center_jitter, self.center_jitter)
+        centre = (low + high) / 2 + face[:, None] * self._between(keys, _CENTRE, reach, 2)
+        side = face * self.margin * self._between(keys, _SIZE, self.size_jitter)
+        crop = box_to_crop(SquareBox(centre, side, face), self.image_size)
+        angle = math.radians(self.rotation) * uniform(keys, _ROTATION, low=-1.0, high=1.0)
+        reach = (-self.translation, self.translation)
+        shift = self.image_size * self._between(keys, _SHIFT, reach, 2)
+        middle = torch.full_like(shift, (self.image_size - 1) / 2)
+        scale = self._between(keys, _SCALE, self.scale)
+        matrix = similarity_matrix(scale, angle, shift, middle) @ crop
+        mirror = mirror_matrix(self.image_size, matrix)
+        return torch.where(self._mirrored(keys)[:, None, None], mirror @ matrix, matrix)
+
+    def _landmarks(self, batch: FaceBatch) -> Tensor:
+        if batch.landmarks is not None:
+            return batch.landmarks.float()
+        model, camera, coefficients = self.landmark_model, batch.camera, batch.coefficients
+        if model is None or coefficients is None or not isinstance(camera, AffineCamera):
+            raise ValueError(
+                "FaceTransform needs `landmarks` to find the face, or `coefficients`, an affine "
+                "`camera` and a morphable_model to make them from."
+            )
+        if model.mean.device != batch.image.device:
+            self.to(batch.image.device)
+        return project_landmarks(model, coefficients, camera)
+
+    def _keys(self, batch: FaceBatch) -> Tensor:
+        if batch.random_key is not None:
+            return batch.random_key
+        if self.is_random:
+            raise ValueError(
+                "FaceTransform is random and needs `random_key` in the batch "
+                "(lit_face.data.random.sample_keys makes them)."
+            )
+        return torch.zeros(len(batch), dtype=torch.int64, device=batch.image.device)
+
+    def _mirrored(self, keys: Tensor) -> Tensor:
+        return uniform(keys, _MIRROR) < self.mirror
+
+    @staticmethod
+    def _between(keys: Tensor, stream: int, bounds: Range, *shape: int) -> Tensor:
+        return uniform(keys, stream, *shape, low=bounds[0], high=bounds[1])
+
+    def _moved_landmarks(self, landmarks: Tensor, matrix: Tensor, mirrored: Tensor) -> Tensor:
+        moved = apply_similarity(matrix, landmarks)
+        other = moved[:, self.mirror_68.to(moved.device)]
+        return torch.where(mirrored[:, None, None], other, moved)
+
+
+def _range(name: str, bounds: Range) -> Range:
+    low, high = bounds
+    if not 0 < low <= high:
+        raise ValueError(f"{name} should be two positive factors, low first; found {bounds}.")
+    return float(low), float(high)
+
+
+def _moved_position_map(
+    position_map: Tensor | None, matrix: Tensor, mirrored: Tensor
+) -> Tensor | None:
+    """Move the points in a map (B,3,S,S); a mirror also swaps the map's sides."""
+    if position_map is None:
+        return None
+    points = position_map.float().flatten(2).mT
+    moved = apply_similarity(matrix, points).mT.unflatten(2, position_map.shape[2:])
+    return torch.where(mirrored[:, None, None, None], moved.flip(3), moved)
