@@ -108,3 +108,20 @@ class PerspectiveCamera:
     def warped(self, image_transform: Tensor) -> Self:
         """Follow an image similarity (B,3,3): pixels of the old image to pixels of the new one."""
         return replace(self, intrinsics=image_transform @ self.intrinsics)
+
+
+def look_at(eye: Tensor, target: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """Place a camera that looks at a point.
+
+    Args:
+        eye: (B,3) the camera's centre, head space, mm.
+        target: (B,3) what lies in the middle of the picture.
+        up: (B,3) a direction that points up in the picture; not along the line of sight.
+
+    Returns:
+        rotation (B,3,3) and translation (B,3) of a `PerspectiveCamera`.
+    """
+    forward = torch.nn.functional.normalize(target - eye, dim=-1)
+    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=-1)
+    rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)
+    return rotation, -(rotation @ eye[:, :, None])[:, :, 0]
