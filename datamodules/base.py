@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 from torch.utils.data import Dataset
 
 from datamodules.loader import EpochSampler, ResumableLoader
-from lit_face.data.collate import collate
-from lit_face.data.transforms import Augmentation, FaceTransform
+from lit_face.data.fitted import collate
+from lit_face.data.transforms import FaceTransform
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.types import FaceBatch
 
@@ -26,7 +27,8 @@ class FaceDataModule(pl.LightningDataModule):
         image_size: side of the crop, pixels.
         batch_size: per device.
         workers: loader processes per device.
-        augmentation: what training images undergo besides the crop; None for nothing.
+        augmentation: `FaceTransform` with its random parts chosen, still without size and model;
+            None crops training images as evaluation does.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -38,14 +40,15 @@ class FaceDataModule(pl.LightningDataModule):
         image_size: int,
         batch_size: int,
         workers: int,
-        augmentation: Augmentation | None,
+        augmentation: Callable[..., FaceTransform] | None,
     ) -> None:
         super().__init__()
         self.morphable_model = morphable_model
         self.seed, self.image_size = seed, image_size
         self.batch_size, self.workers = batch_size, workers
-        self.train_transform = FaceTransform(image_size, augmentation=augmentation, training=True)
-        self.eval_transform = FaceTransform(image_size, training=False)
+        needs = {"image_size": image_size, "morphable_model": morphable_model}
+        self.eval_transform = FaceTransform.for_evaluation(**needs)
+        self.train_transform = augmentation(**needs) if augmentation else self.eval_transform
         self.datasets: dict[Split, Dataset[dict[str, Any]]] = {}
         self._validated: set[str] = set()
 
@@ -95,7 +98,8 @@ class FaceDataModule(pl.LightningDataModule):
     def transform(self, batch: FaceBatch, *, is_training: bool) -> FaceBatch:
         """Turn a collated batch into crops with their labels."""
         transform = self.train_transform if is_training else self.eval_transform
-        return transform(batch, self.morphable_model)
+        cropped: FaceBatch = transform(batch)
+        return cropped
 
     def _loader(self, split: Split) -> ResumableLoader:
         dataset, shuffle = self.datasets[split], split == "train"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -109,15 +110,29 @@ def _type_problem(value: Any, hint: Any) -> str | None:
     """Return the expected type's name where a plain value does not fit the hint."""
     if hint is None or _holds_target(value) or value == "???":
         return None
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    members = typing.get_args(hint) if is_union else (hint,)
+    adapters = [adapter for member in members if (adapter := _adapter(member))]
+    strict = isinstance(value, bool | str)
+    if not adapters or any(_accepts(adapter, value, strict) for adapter in adapters):
+        return None  # no plain type: objects have nodes, checked by their own signatures
+    name = hint.__name__ if inspect.isclass(hint) else str(hint)
+    return name.replace("typing.", "")
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any] | None:
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=False))
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=False))
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError, AttributeError, NameError):
-        return None  # not a plain type: its node is checked by its own signature
+        return None
+
+
+def _accepts(adapter: TypeAdapter[Any], value: Any, strict: bool) -> bool:
     try:
-        adapter.validate_python(value, strict=isinstance(value, bool | str))
+        adapter.validate_python(value, strict=strict)
     except ValidationError:
-        return getattr(hint, "__name__", None) if inspect.isclass(hint) else str(hint)
-    return None
+        return False
+    return True
 
 
 def _holds_target(value: Any) -> bool:

@@ -26,6 +26,7 @@ class BenchmarkResult:
     Attributes:
         name: of the benchmark; every metric's name starts with it.
         metrics: flat names to numbers, for `metrics.json` and the loggers.
+        headline: name of the one metric that a sweep would minimise.
         samples: one row of plain values an image, for the CSV and the logger's table.
         tables: for the page, in order.
         curves: title -> label -> per-image errors, drawn as cumulative error curves.
@@ -35,6 +36,7 @@ class BenchmarkResult:
 
     name: str
     metrics: dict[str, float]
+    headline: str
     samples: list[dict[str, Any]]
     tables: list[Table] = field(default_factory=list)
     curves: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)

@@ -1,0 +1,5 @@
+"""Benchmarks: a dataset, a protocol and the numbers of a method under it."""
+
+from lit_face.benchmarks.aflw2000 import AFLW2000Benchmark
+
+__all__ = ["AFLW2000Benchmark"]

@@ -1,0 +1,88 @@
+"""The evaluation task."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from lit_face.cli.checkpoints import find_checkpoint, load_weights, read_checkpoint
+from lit_face.cli.start import user_errors
+from lit_face.config import check_config, instantiate
+from lit_face.config.run_folder import write_metrics
+
+
+def config_from(overrides: Sequence[str]) -> None:
+    """Nothing: the config is composed; the checkpoint brings only its method's."""
+    return
+
+
+def run(config: dict[str, Any], folder: Path) -> float | None:
+    """Evaluate as the plain config says and write the report into `folder`."""
+    trusted = tuple(config.get("trusted_modules") or ())
+    with user_errors():
+        file = find_checkpoint(config["ckpt"], prefer="best")
+        device = _device(config["device"])
+        method, stored = load_method(file, trusted)
+        truth = instantiate(config["morphable_model"], trusted_modules=trusted)
+        benchmark = instantiate(config["benchmark"], trusted_modules=trusted, morphable_model=truth)
+    from lit_face.reporting.page import table_text, write_report
+
+    result = benchmark.run(method.eval().to(device), stored["data"]["image_size"], device)
+    facts = [f"checkpoint {file}", str(date.today()), f"device {device}"]
+    page = write_report(result, folder, facts, {"evaluation": config, "training": stored})
+    write_metrics(folder, result.metrics)
+    _log(config, trusted, result)
+    sys.stdout.write("\n\n".join(table_text(table) for table in result.tables))
+    sys.stdout.write(f"\n\n{result.notes[0]}\n\nReport: {page}\n")
+    return float(result.metrics[result.headline])
+
+
+def load_method(file: Path, trusted: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
+    """Build the method that a checkpoint holds; return it with its run's config.
+
+    Raises:
+        ValueError, ConfigError: what is wrong with the file or its config.
+    """
+    checkpoint = read_checkpoint(file)
+    stored = check_config(checkpoint["lit_face"]["config"])
+    model = instantiate(stored["morphable_model"], trusted_modules=trusted)
+    method = instantiate(stored["method"], trusted_modules=trusted, morphable_model=model)
+    load_weights(method, checkpoint["state_dict"], file)
+    return method, stored
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device={name} is not usable here: {error}") from error
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _log(config: Mapping[str, Any], trusted: tuple[str, ...], result: Any) -> None:
+    """Send numbers, pictures and the per-image table to the run's loggers."""
+    loggers = [
+        instantiate(node, trusted_modules=trusted)
+        for node in (config.get("logger") or {}).values()
+        if node is not None
+    ]
+    for logger in loggers:
+        logger.log_hyperparams(config)
+        logger.log_metrics(result.metrics)
+        if hasattr(logger, "log_image"):
+            for caption, picture in result.pictures.items():
+                logger.log_image(caption.split(":")[0], [picture], caption=[caption])
+        if hasattr(logger, "log_table"):
+            columns = list(result.samples[0])
+            rows = [list(sample.values()) for sample in result.samples]
+            logger.log_table("samples", columns=columns, data=rows)
+        logger.finalize("success")
