@@ -1,0 +1,113 @@
+"""Reading .obj text, every vertex in its row (trimesh renumbers those that no face uses)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ObjData(NamedTuple):
+    """What an .obj file holds.
+
+    Attributes:
+        vertices: (V,3), first those of the file in its order, then the copies that seams need.
+        faces: (F,3) int64; polygons are split into fans.
+        uv: (V,2), 0 where unknown (vertices that no face uses); None if the faces name none.
+        colors: (V,3), None if not every vertex has one.
+        texture: the image of the first material that has one.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    uv: NDArray[np.float64] | None
+    colors: NDArray[np.float64] | None
+    texture: Path | None
+
+
+def read_obj(path: Path) -> ObjData:
+    """Read an .obj file; a vertex with several texture coordinates becomes several vertices.
+
+    Raises:
+        FileNotFoundError: a material file or texture that it names is missing.
+        ValueError: a line that cannot be parsed; the message names file and line.
+    """
+    points: list[list[float]] = []
+    texture_points: list[list[float]] = []
+    corners: list[tuple[int, int]] = []  # three a triangle: vertex, texture point or -1
+    libraries: list[str] = []
+    with path.open(errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            words = line.split()
+            try:
+                if not words:
+                    continue
+                if words[0] == "v":
+                    points.append([float(word) for word in words[1:7]])
+                elif words[0] == "vt":
+                    texture_points.append([float(word) for word in words[1:3]])
+                elif words[0] == "f":
+                    counts = len(points), len(texture_points)
+                    polygon = [_corner(word, *counts) for word in words[1:]]
+                    for last in range(2, len(polygon)):
+                        corners += [polygon[0], polygon[last - 1], polygon[last]]
+                elif words[0] == "mtllib":
+                    libraries.append(line.split(maxsplit=1)[1].strip())
+            except (ValueError, IndexError) as error:
+                raise ValueError(f"{path}, line {number}: {line.strip()!r} ({error}).") from error
+    with_color = bool(points) and all(len(point) == 6 for point in points)
+    table = np.array([point[:6] if with_color else point[:3] for point in points])
+    table = table.reshape(len(points), 6 if with_color else 3)
+    index = np.array(corners, dtype=np.int64).reshape(-1, 2)
+    faces, origin, uv = _split_seams(index, np.array(texture_points).reshape(-1, 2), len(points))
+    table = table[origin]
+    texture = _texture(path, libraries)
+    return ObjData(table[:, :3], faces, uv, table[:, 3:] if with_color else None, texture)
+
+
+def _corner(word: str, points: int, texture_points: int) -> tuple[int, int]:
+    """Parse `vertex`, `vertex/texture` or `vertex/texture/normal`; negative counts from the end."""
+    parts = word.split("/")
+    indices = []
+    for text, count in zip((*parts, "")[:2], (points, texture_points), strict=True):
+        index = int(text) if text else 0
+        index = index - 1 if index >= 0 else count + index
+        if index >= count or (index < 0 and text):
+            raise ValueError(f"corner {word} names a row that is not there")
+        indices.append(index)
+    return indices[0], indices[1]
+
+
+def _split_seams(
+    corners: NDArray[np.int64], texture_points: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64] | None]:
+    """Return faces, the file's vertex of each vertex, and uv, giving each vertex one uv."""
+    if not len(corners) or (corners[:, 1] < 0).any():
+        return corners[:, 0].reshape(-1, 3), np.arange(count), None
+    pairs, inverse = np.unique(corners, axis=0, return_inverse=True)
+    first = np.append(True, pairs[1:, 0] != pairs[:-1, 0])  # each vertex's first pair keeps its row
+    row = np.where(first, pairs[:, 0], count - 1 + np.cumsum(~first))
+    uv = np.zeros((count + int((~first).sum()), 2))
+    if len(texture_points) == count:  # then they go with the vertices that no face uses, too
+        uv[:count] = texture_points
+    uv[row] = texture_points[pairs[:, 1]]
+    origin = np.concatenate([np.arange(count), pairs[~first, 0]])
+    return row[inverse.reshape(-1)].reshape(-1, 3), origin, uv
+
+
+def _texture(path: Path, libraries: list[str]) -> Path | None:
+    """Find the first diffuse texture that the material files name."""
+    for name in libraries:
+        library = path.parent / name
+        if not library.is_file():
+            raise FileNotFoundError(f"{path} names the material file {library}, which is missing.")
+        for line in library.read_text(errors="replace").splitlines():
+            words = line.split(maxsplit=1)
+            if len(words) == 2 and words[0].lower() == "map_kd":
+                texture = library.parent / words[1].strip().replace("\\", "/")
+                if not texture.is_file():
+                    raise FileNotFoundError(f"{library} names {texture}, which is missing.")
+                return texture
+    return None
