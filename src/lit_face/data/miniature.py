@@ -17,10 +17,15 @@ from torch import Tensor
 
 from lit_face.data.fit_parameters import IMAGE_SIZE, MINIATURE_MARKER, pose_cameras
 from lit_face.data.landmarks import project_landmarks
+from lit_face.geometry.cameras import AffineCamera
 from lit_face.io.images import write_image
 from lit_face.morphable_models.base import MorphableModel
+from lit_face.rendering.renderer import RasterRenderer
 
 JPEG_QUALITY = 92
+# As in AFLW2000-3D: boxes of the landmarks of about 190 +- 26 pixels, below the image's middle.
+SCALE = (1.15e-3, 1.6e-3)  # pixels a micrometre
+CENTRE, CENTRE_STD = (227.0, 276.0), (20.0, 8.0)  # pixels
 _RENDER_CHUNK = 8
 _PARAMETERS = {"Shape_Para": 199, "Exp_Para": 29, "Tex_Para": 199}
 
@@ -78,6 +83,22 @@ def place_faces(
     pose[:, 4] = middle[:, 1] - centre[:, 1]
     pose[:, 5] = -80.0  # the real fits' depth is arbitrary too
     return FacePlan(coefficients, pose)
+
+
+def render_pictures(
+    model: MorphableModel,
+    coefficients: dict[str, Tensor],
+    camera: AffineCamera,
+    generator: torch.Generator,
+    size: tuple[int, int],
+) -> Tensor:
+    """Render pictures (B,3,H,W) of faces: albedo under daylight before a plain background."""
+    background = torch.rand(len(camera), 3, 1, 1, generator=generator)
+    vertices = model(coefficients["identity"], coefficients["expression"])
+    albedo = model.albedo(coefficients["albedo"]).clamp(0, 1)
+    found = RasterRenderer()(vertices, model.faces, camera, size, colors=albedo)
+    images: Tensor = found.image * found.mask + background * (1 - found.mask)
+    return images
 
 
 def render_faces(
@@ -149,4 +170,5 @@ def radians(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _texture_std(model: MorphableModel) -> Tensor:
     """What `write_bfm` stores as texEV."""
-    return model.albedo_basis.flatten(0, 1).norm(dim=0) * 255
+    norms: Tensor = torch.linalg.vector_norm(model.albedo_basis.flatten(0, 1), dim=0)
+    return norms * 255

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from lit_face.data.aflw2000 import EXTRA_FILES
 from lit_face.data.fit_parameters import IMAGE_SIZE, pose_cameras
 from lit_face.data.miniature import (
+    CENTRE,
+    CENTRE_STD,
+    SCALE,
     FacePlan,
     Renderer,
     fit_fields,
@@ -19,6 +22,7 @@ from lit_face.data.miniature import (
     place_faces,
     radians,
     render_faces,
+    render_pictures,
     sample_people,
     write_marker,
     write_pair,
@@ -58,7 +62,7 @@ def miniature_aflw2000(
 
     Args:
         cache_folder: see `lit_face.io.files.cache_root`.
-        render: makes the pictures; `render_photographs` unless a test brings its own.
+        render: makes the pictures; `render_pictures` unless a test brings its own.
     """
     folder = cache_root(cache_folder) / "miniatures" / f"aflw2000-3d-v{VERSION}"
     root = folder / "AFLW2000"
@@ -73,8 +77,7 @@ def miniature_aflw2000(
 
 def write_aflw2000(folder: Path, model: MorphableModel, render: Renderer | None = None) -> None:
     """Write `AFLW2000` and `BFM` into a folder; see `miniature_aflw2000`."""
-    if render is None:
-        from lit_face.data.photographs import render_photographs as render
+    render = render or render_pictures
     root = folder / "AFLW2000"
     root.mkdir(parents=True)
     plan, true_yaw = plan_people(model)
@@ -113,8 +116,8 @@ def plan_people(model: MorphableModel) -> tuple[FacePlan, NDArray[np.float64]]:
     pitch = random.normal(0, 11, COUNT).clip(-28, 28)
     roll = random.normal(0, 12, COUNT).clip(-35, 35)
     angles = radians(np.stack([pitch, yaw, roll], axis=1))
-    scale = random.uniform(0.95e-3, 1.3e-3, COUNT)
-    centre = 225 + random.uniform(-20, 20, (COUNT, 2))
+    scale = random.uniform(*SCALE, COUNT)
+    centre = random.normal(CENTRE, CENTRE_STD, (COUNT, 2))
     return place_faces(model, people, angles, scale, centre), yaw
 
 

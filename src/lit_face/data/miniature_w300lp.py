@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from lit_face.data.landmarks import MIRROR_68
 from lit_face.data.miniature import (
+    CENTRE,
+    CENTRE_STD,
+    SCALE,
     FacePlan,
     Renderer,
     fit_fields,
@@ -20,6 +23,7 @@ from lit_face.data.miniature import (
     place_faces,
     radians,
     render_faces,
+    render_pictures,
     sample_people,
     write_marker,
     write_pair,
@@ -57,7 +61,7 @@ def miniature_w300lp(
     Args:
         cache_folder: see `lit_face.io.files.cache_root`.
         size: which of the two.
-        render: makes the pictures; `render_photographs` unless a test brings its own.
+        render: makes the pictures; `render_pictures` unless a test brings its own.
     """
     folder = cache_root(cache_folder) / "miniatures" / f"300w_lp-{size}-v{VERSION}"
     root = folder / "300W_LP"
@@ -74,8 +78,7 @@ def write_w300lp(
     folder: Path, model: MorphableModel, size: Size = "default", render: Renderer | None = None
 ) -> None:
     """Write `300W_LP` and `BFM` into a folder; see `miniature_w300lp`."""
-    if render is None:
-        from lit_face.data.photographs import render_photographs as render
+    render = render or render_pictures
     root = folder / "300W_LP"
     subsets = list(_NAMES) if size == "default" else ["AFW", "IBUG"]
     photographs, views = (6, 4) if size == "default" else (2, 2)
@@ -101,8 +104,8 @@ def plan_photographs(model: MorphableModel, photographs: int, views: int, seed: 
     pitch = random.normal(0, 10, (photographs, 1)).clip(-25, 25) + random.normal(0, 2, yaw.shape)
     roll = random.normal(0, 12, (photographs, 1)).clip(-35, 35) + random.normal(0, 2, yaw.shape)
     angles = radians(np.stack([pitch, yaw, roll], axis=2).reshape(-1, 3))
-    scale = np.repeat(random.uniform(1.0e-3, 1.3e-3, photographs), views)
-    centre = 225 + random.uniform(-15, 15, (photographs * views, 2))
+    scale = np.repeat(random.uniform(*SCALE, photographs), views)
+    centre = np.repeat(random.normal(CENTRE, CENTRE_STD, (photographs, 2)), views, axis=0)
     coefficients = {name: value.repeat_interleave(views, 0) for name, value in people.items()}
     return place_faces(model, coefficients, angles, scale, centre)
 

@@ -56,6 +56,8 @@ class FaceTransform(nn.Module):
         morphable_model: gives the landmarks of batches that have only coefficients and a camera.
     """
 
+    mirror_68: Tensor
+
     def __init__(
         self,
         image_size: int = 256,
@@ -206,5 +208,5 @@ def _moved_position_map(
     if position_map is None:
         return None
     points = position_map.float().flatten(2).mT
-    moved = apply_similarity(matrix, points).mT.unflatten(2, position_map.shape[2:])
+    moved = apply_similarity(matrix, points).mT.reshape(position_map.shape)
     return torch.where(mirrored[:, None, None, None], moved.flip(3), moved)
