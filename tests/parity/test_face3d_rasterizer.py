@@ -54,3 +54,20 @@ def test_rendered_colours(golden):
     w0, w1, w2 = buffers.barycentric[..., None].unbind(-2)
     colors = w0 * corners[..., 0, :] + w1 * corners[..., 1, :] + w2 * corners[..., 2, :]
     assert np.array_equal(colors, golden["mesh_render_colors"])
+
+
+@pytest.mark.parametrize("pose", ["v0", "v1"])
+def test_flat_rendering_of_the_prn_mesh(reference, pose):
+    # render_texture gives each triangle the mean depth and colour of its corners.
+    golden = np.load(reference / "prn" / "prn_postprocess.npz")
+    triangles = np.load(reference / "prn" / "uv_data.npz")["triangles_grid"].astype(np.int64)
+    corners = torch.from_numpy(golden[f"{pose}_vertices"].astype(np.float64)[triangles])
+    corners[..., 2] = corners[..., 2].mean(1, keepdim=True)
+    size = tuple(int(side) for side in golden[f"{pose}_hw"])
+    separate = torch.arange(corners.shape[0] * 3).view(-1, 3)
+    seen = rasterize_face3d(corners.view(-1, 3), separate, size, border_rule=False).face_index
+    colors = torch.from_numpy(golden[f"{pose}_colors"].astype(np.float64)[triangles]).mean(1)
+    picture = torch.where((seen >= 0)[..., None], colors[seen.clamp(min=0)], 0.0)
+    assert_close(picture, golden[f"{pose}_render_texture"], atol=1e-6)
+    # Interpolating equal depths leaves rounding noise that may decide between equal triangles.
+    assert (seen.numpy() != golden[f"{pose}_triangle_buffer"]).sum() <= 4

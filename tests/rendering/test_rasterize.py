@@ -165,3 +165,11 @@ def test_errors_say_what_is_wrong():
         rasterize(points, faces, (4, 4), kernel="cuda")
     with pytest.raises(ValueError, match="'default' or 'face3d'"):
         rasterize(points, faces, (4, 4), rules="opengl")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rules", ["default", "face3d"])
+def test_accelerator_and_cpu_agree_in_every_pixel(rules):
+    for points, faces in (triangle_soup(seed=3), bumpy_sheet(90, 96)):
+        found = rasterize(points.cuda(), faces.cuda(), (96, 96), rules)
+        assert torch.equal(found.cpu(), rasterize(points, faces, (96, 96), rules, "numba"))

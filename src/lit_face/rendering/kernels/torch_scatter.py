@@ -89,22 +89,25 @@ def _rasterize(points: Tensor, faces: Tensor, size: tuple[int, int], coverage: C
     box, count = _bounding_boxes(corners, size)
     kept = count.nonzero().squeeze(1)
     corners, box, count = corners[kept].T.contiguous(), box[:, kept], count[kept]
-    image, face = kept // max(len(faces), 1), kept % max(len(faces), 1)
+    face = kept % max(len(faces), 1)
+    first_pixel = torch.div(kept, max(len(faces), 1), rounding_mode="floor") * (height * width)
     stop = count.cumsum(0)
+    box = torch.cat([box, (stop - count)[None]])
     total = int(stop[-1]) if len(stop) else 0
     chunk = CHUNK_CPU if points.device.type == "cpu" else CHUNK_ACCELERATOR
     for first in range(0, total, chunk):
         candidate = torch.arange(first, min(first + chunk, total), device=points.device)
         owner = torch.searchsorted(stop, candidate, right=True)
-        left, top, columns = box[:, owner]
-        offset = candidate - (stop - count)[owner]
+        left, top, columns, start = box.index_select(1, owner)
+        offset = candidate - start
         row = torch.div(offset, columns, rounding_mode="floor")
         x, y = left + offset - row * columns, top + row
-        inside, depth = coverage(corners[:, owner], x.to(points.dtype), y.to(points.dtype))
+        chosen = corners.index_select(1, owner)
+        inside, depth = coverage(chosen, x.to(points.dtype), y.to(points.dtype))
         hit = inside.nonzero().squeeze(1)
         owner, pixel = owner[hit], y[hit] * width + x[hit]
         key = (_sortable(depth[hit]) << 32) | face[owner]
-        keys.scatter_reduce_(0, image[owner] * (height * width) + pixel, key, "amin")
+        keys.scatter_reduce_(0, first_pixel[owner] + pixel, key, "amin")
     face_index = torch.where(keys == EMPTY, -1, keys & 0xFFFFFFFF)
     return face_index.view(batch, height, width)
 
