@@ -125,7 +125,7 @@ def frontalize_affine(vertices: Tensor, canonical: Tensor) -> Tensor:
     The map is not rigid: it squeezes the face towards the canonical one, identity included.
     """
     homogeneous = torch.cat([vertices, torch.ones_like(vertices[..., :1])], dim=-1)
-    solution = torch.linalg.lstsq(homogeneous, canonical.expand_as(vertices)).solution
+    solution: Tensor = torch.linalg.lstsq(homogeneous, canonical.expand_as(vertices)).solution
     return homogeneous @ solution
 
 

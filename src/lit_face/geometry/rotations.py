@@ -58,10 +58,11 @@ def axis_angle_to_matrix(axis_angle_rad: Tensor) -> Tensor:
     second = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / safe)
     x, y, z = axis_angle_rad.unbind(-1)
     zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
-    cross = cross.unflatten(-1, (3, 3))
+    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
+    cross = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
     identity = torch.eye(3, dtype=cross.dtype, device=cross.device)
-    return identity + first * cross + second * (cross @ cross)
+    result: Tensor = identity + first * cross + second * (cross @ cross)
+    return result
 
 
 def matrix_to_axis_angle(rotation: Tensor) -> Tensor:

@@ -82,7 +82,9 @@ def warp_image(
 
 def source_points(transform: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """Return (B,H,W,2): for each pixel of the result, where `transform` took it from."""
-    inverse = torch.linalg.inv(transform.double())  # exact for the identity and whole shifts
+    inverse: Tensor = torch.linalg.inv(
+        transform.double()
+    )  # exact for the identity and whole shifts
     height, width = size
     device = transform.device
     rows = torch.arange(height, device=device, dtype=torch.float64)

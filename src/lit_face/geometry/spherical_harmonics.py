@@ -71,8 +71,9 @@ def _lambert_factor(degree: int) -> float:
     if degree == 0:
         return math.pi
     half = degree // 2
-    central = math.factorial(degree) / (2**degree * math.factorial(half) ** 2)
-    return 2 * math.pi * (-1) ** (half - 1) / ((degree + 2) * (degree - 1)) * central
+    central: float = math.factorial(degree) / (2**degree * math.factorial(half) ** 2)
+    sign = 1 if half % 2 else -1
+    return 2 * math.pi * sign / ((degree + 2) * (degree - 1)) * central
 
 
 def _norm(degree: int, order: int) -> float:

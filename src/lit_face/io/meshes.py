@@ -37,11 +37,11 @@ class Mesh:
             uv or beside colours (which of the two should a viewer show?).
     """
 
-    vertices: NDArray[np.float32]
-    faces: NDArray[np.int64]
-    uv: NDArray[np.float32] | None = None
-    colors: NDArray[np.float32] | None = None
-    texture: NDArray[np.uint8] | Path | str | None = None
+    vertices: Any  # what is given is converted: read as NDArray[np.float32], and so on
+    faces: Any
+    uv: Any | None = None
+    colors: Any | None = None
+    texture: Any | None = None
 
     def __post_init__(self) -> None:
         self.vertices = _array("vertices", self.vertices, 3)
