@@ -10,7 +10,7 @@ import torch
 from lit_face.data.errors import DatasetNotFoundError
 from lit_face.data.fit_parameters import PIXEL_ORIGINS, from_matlab_pixels, pose_cameras
 from lit_face.data.fitted import collate
-from lit_face.data.landmarks import project_landmarks
+from lit_face.data.landmarks import MIRROR_68, project_landmarks
 from lit_face.data.w300lp import W300LPDataset, held_out_photographs, photograph
 from lit_face.io.images import read_image, write_image
 from lit_face.morphable_models.base import ModelArrays, MorphableModel
@@ -69,6 +69,17 @@ def test_uint8_zero_expressions_and_float32_flips_are_read(w300lp_folder, cache)
     flips = [name for name in dataset.sample_ids if name.startswith("IBUG_Flip/")]
     assert len(flips) == 24
     assert dataset[dataset.sample_ids.index(flips[5])]["coefficients"]["identity"].isfinite().all()
+
+
+def test_points_of_mirrored_files_come_in_ibug_order(w300lp_folder, cache):
+    """The files mirror x (width + 1 - x, as they count from 1) and keep the order of the points."""
+    options = {"include_flips": True, "subsets": ["IBUG"], "cache_folder": cache}
+    dataset = W300LPDataset(w300lp_folder, "all", **options)
+    names = dataset.sample_ids
+    rows = dataset.index.rows["points"]
+    original = rows[names.index("IBUG/IBUG_image_020_1_0")]
+    flipped = rows[names.index("IBUG_Flip/IBUG_image_020_1_0")]
+    np.testing.assert_allclose(flipped[MIRROR_68, 0], 451 - original[:, 0], atol=1e-3)
 
 
 def test_flips_are_ignored_by_default(w300lp_folder, cache):

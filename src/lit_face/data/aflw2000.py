@@ -108,7 +108,7 @@ class AFLW2000Dataset(FittedFaces):
             from_matlab_pixels(points, pixel_origin),
         )  # fmt: skip
         points21 = np.array(index.rows["points21"])
-        hidden = (points21 == -1).all(axis=2)
+        hidden = points21[..., 0] == -1  # the other number is -1 or, flipped, height + 2
         points21 = from_matlab_pixels(points21, pixel_origin)
         points21[hidden] = np.nan
         self.points21 = torch.from_numpy(points21)

@@ -89,7 +89,9 @@ def write_aflw2000(folder: Path, model: MorphableModel, render: Renderer | None 
     numbers = 2 + 2 * np.cumsum(random.integers(1, 90, COUNT))
     for item, number in enumerate(numbers):
         fields = fit_fields(model, plan, item, SEED)
-        fields["pt2d"] = points21[item]
+        hidden = points21[item, :1] == -1
+        # In the real .mat files y was flipped after the marking: -1 became height + 2.
+        fields["pt2d"] = np.where(hidden, [[-1], [IMAGE_SIZE + 2]], points21[item])
         fields["pt3d_68"] = points[item].astype(np.float32)
         write_pair(root / f"image{number:05d}", images[item], fields)
     noise = random.normal(0, 0.02, (COUNT, 2, 68)) * _box_size(points)[:, None, None]

@@ -11,7 +11,6 @@ import scipy.io
 import torch
 from numpy.typing import NDArray
 
-from lit_face.data.landmarks import MIRROR_68
 from lit_face.data.miniature import (
     CENTRE,
     CENTRE_STD,
@@ -146,7 +145,7 @@ def _mirrored(fields: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.ge
     """Return the mirrored copy's fields as the real ones are: own types, only nearly mirrored."""
     flipped = dict(fields)
     width = 450
-    points = np.array(fields["pt2d"], dtype=np.float64)[:, MIRROR_68.numpy()]
+    points = np.array(fields["pt2d"], dtype=np.float64)  # the real files keep the order
     flipped["pt2d"] = np.stack([width + 1 - points[0], points[1]])
     pose = np.array(fields["Pose_Para"], dtype=np.float32)
     pose[0, [1, 2]] *= -1

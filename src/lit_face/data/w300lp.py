@@ -25,6 +25,7 @@ from lit_face.data.fit_parameters import (
 )
 from lit_face.data.fitted import FittedFaces, check_model_fits, checked_items, find_model
 from lit_face.data.index import Record, Verify, check_image, packed_index, scan_files
+from lit_face.data.landmarks import MIRROR_68
 from lit_face.morphable_models.base import MorphableModel
 
 log = logging.getLogger(__name__)
@@ -99,9 +100,11 @@ class W300LPDataset(FittedFaces):
             "300W-LP", root, names, files, _DTYPE, read,
             max_rejected=max_rejected, verify=verify, cache_folder=cache_folder,
         )  # fmt: skip
-        held_out = held_out_photographs(index.names(), val_fraction)
-        is_val = np.array([photograph(name) in held_out for name in index.names()], dtype=bool)
-        wanted = {"train": ~is_val, "val": is_val, "all": np.ones_like(is_val)}[split]
+        wanted = np.ones(len(index), dtype=bool)
+        if split != "all":
+            held_out = held_out_photographs(index.names(), val_fraction)
+            is_val = [photograph(name) in held_out for name in index.names()]
+            wanted = np.array(is_val) == (split == "val")
         super().__init__(root, index, np.flatnonzero(wanted), morphable_model, pixel_origin)
         self.split = split
         self._check_model(morphable_model)
@@ -182,6 +185,9 @@ def _read_record(root: Path, name: str, decode: bool) -> dict[str, NDArray[Any]]
     if np.abs(angles).max() >= np.pi:
         raise ValueError(f"angles in Pose_Para should be within pi radians, found {angles}")
     points = arrays["pt2d"].T
+    if name.partition("/")[0].endswith("_Flip"):
+        # The mirrored files mirror x and leave the order: their point 0 is the other side's.
+        points = points[MIRROR_68.numpy()]
     check_points(points, "pt2d")
     check_image(root / f"{name}.jpg", decode, (IMAGE_SIZE, IMAGE_SIZE))
     return {**fit_record(arrays), "points": points}
