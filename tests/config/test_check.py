@@ -1,5 +1,6 @@
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from lit_face.config import ConfigError, check_config, instantiate
 from lit_face.config.composition import check_overrides, compose_config
@@ -12,14 +13,9 @@ DATA = sorted(group_options(config_folder())["data"])
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_passes_with_every_data_that_it_can_use(method, data):
+def test_every_method_passes_with_every_data(method, data):
     config = compose_config("train", [f"method={method}", f"data={data}"])
-    try:
-        plain = check_config(config)
-    except ConfigError as error:
-        assert all("needs the field" in problem for problem in error.problems)
-    else:
-        assert plain["method"]["_target_"]
+    assert check_config(config)["method"]["_target_"].startswith("lit_face.methods.")
 
 
 def test_everything_wrong_is_reported_at_once():
@@ -32,7 +28,7 @@ def test_everything_wrong_is_reported_at_once():
 
 def test_types_and_unknown_arguments_and_sizes():
     config = compose_config("train", ["method.optimizer.lr=abc", "data.batch_size=many"])
-    config.method.networks = 3
+    OmegaConf.update(config, "method.networks", 3, force_add=True)
     with pytest.raises(ConfigError) as error:
         check_config(config)
     text = str(error.value)

@@ -10,6 +10,4 @@ def assert_close(actual, expected, **overrides):
     """Compare tensors (or arrays) with the table's tolerance of the actual value's dtype."""
     actual, expected = torch.as_tensor(actual), torch.as_tensor(expected)
     tolerance = {"atol": ATOL.get(actual.dtype, 0.0), "rtol": RTOL.get(actual.dtype, 0.0)}
-    torch.testing.assert_close(
-        actual, expected, check_dtype=False, **{**tolerance, **overrides}
-    )
+    torch.testing.assert_close(actual, expected, check_dtype=False, **{**tolerance, **overrides})

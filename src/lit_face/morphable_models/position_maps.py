@@ -93,6 +93,40 @@ class PositionMaps(nn.Module):
             mirrored = torch.linalg.det(matrix[:, :, :3]) < 0
             return torch.where(mirrored[:, None, None, None], maps.flip(-1), maps)
 
+    def neighbours(self, uv: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the texels to read a map at any UV coordinates, bilinearly within the mask.
+
+        Args:
+            uv: (N,2) coordinates on or near the face.
+
+        Returns:
+            Positions in `texels` (N,4) and weights (N,4) that sum to 1. Outside the mask the
+            closest texel of it has all the weight.
+        """
+        columns, rows = (uv * (self.size - 1)).unbind(dim=1)
+        rows = self.size - 1 - rows
+        left, top = (p.floor().clamp(0, self.size - 2).long() for p in (columns, rows))
+        right_share, bottom_share = columns - left, rows - top
+        corner_weights = [
+            (1 - right_share) * (1 - bottom_share),
+            right_share * (1 - bottom_share),
+            (1 - right_share) * bottom_share,
+            right_share * bottom_share,
+        ]
+        offsets = torch.tensor([0, 1, self.size, self.size + 1], device=uv.device)
+        flat = (top * self.size + left)[:, None] + offsets
+        weights = torch.stack(corner_weights, dim=1) * self.mask.flatten()[flat]
+        positions = torch.searchsorted(self.texels, flat).clamp(max=len(self.texels) - 1)
+        nearest = torch.cdist(uv, self.texel_uv).argmin(dim=1)
+        outside = weights.sum(dim=1) < 0.25
+        positions = torch.where(outside[:, None], nearest[:, None], positions)
+        weights = torch.where(outside[:, None], 0.25, weights)
+        return positions, weights / weights.sum(dim=1, keepdim=True)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> PositionMaps:
+        """Return itself: these are constants, and averaging of weights copies the method."""
+        return self
+
     def masks(self, camera: AffineCamera) -> Tensor:
         """Return which texels hold a point (B,S,S) bool, mirrored where the camera mirrors."""
         mirrored = torch.linalg.det(camera.matrix[:, :, :3].float()) < 0

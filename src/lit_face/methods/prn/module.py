@@ -59,8 +59,12 @@ class PRNModule(pl.LightningModule):
         self.loss, self.reduction = loss, reduction
         self.position_maps = PositionMaps(morphable_model, network.uv_size)
         weights = (weight_mask or WeightMask())(morphable_model, self.position_maps)
-        self.register_buffer("weights", weights.maps, persistent=False)
-        self.register_buffer("landmark_texels", weights.landmark_texels, persistent=False)
+        self.register_buffer("weights", weights, persistent=False)
+        texels, texel_weights = self.position_maps.neighbours(
+            morphable_model.uv[morphable_model.landmark_index]
+        )
+        self.register_buffer("landmark_texels", texels, persistent=False)
+        self.register_buffer("landmark_weights", texel_weights, persistent=False)
         self.register_buffer("faces", grid_faces(self.position_maps.mask), persistent=False)
         self.val_nme = NormalizedMeanError()
         if compile_network:
@@ -115,7 +119,7 @@ class PRNModule(pl.LightningModule):
             vertices=vertices / pose.scale[:, None, None],
             faces=self.faces,
             uv=self.position_maps.texel_uv,
-            landmarks=points[:, self.landmark_texels],
+            landmarks=(points[:, self.landmark_texels] * self.landmark_weights[..., None]).sum(2),
             unit="mm",
             camera=AffineCamera.orthographic(pose.scale, pose.rotation, pose.translation),
         )

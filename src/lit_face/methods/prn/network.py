@@ -116,7 +116,10 @@ class PRNNetwork(nn.Module):
 
         Multiply by `POSITION_SCALE * input_size` for pixels of the input image.
         """
-        return torch.sigmoid(self.output(self.decoder(self.encoder(image))))
+        # oneDNN of torch 2.13 crashes in the backward pass of a 1x1 convolution of stride 2 on
+        # channels-last tensors (CPU), and rendered pictures come in that layout.
+        features = self.encoder(image.contiguous())
+        return torch.sigmoid(self.output(self.decoder(features)))
 
 
 def size_problems(depth: int, input_size: int, uv_size: int) -> list[str]:

@@ -16,14 +16,6 @@ from lit_face.morphable_models.position_maps import PositionMaps
 
 
 @dataclass
-class TexelWeights:
-    """`maps` (S,S) float32 weights; `landmark_texels` (68,) positions among the face's texels."""
-
-    maps: Tensor
-    landmark_texels: Tensor
-
-
-@dataclass
 class WeightMask:
     """How much every texel counts: the paper's 16 : 4 : 3 : 0 unless told otherwise.
 
@@ -40,12 +32,10 @@ class WeightMask:
     face: float = 3.0
     prnet_folder: str | None = None
 
-    def __call__(self, model: MorphableModel, position_maps: PositionMaps) -> TexelWeights:
-        """Compute the weights (S,S) for a model's map, and which texels are the 68 landmarks."""
-        landmark_uv = model.uv[model.landmark_index]
-        landmark_texels = torch.cdist(landmark_uv, position_maps.texel_uv).argmin(dim=1)
+    def __call__(self, model: MorphableModel, position_maps: PositionMaps) -> Tensor:
+        """Compute the weights (S,S) float32 for a model's map."""
         if self.prnet_folder is not None:
-            return TexelWeights(self._prnet(position_maps), landmark_texels)
+            return self._prnet(position_maps)
         size, texels = position_maps.size, position_maps.texels
         weights = self.face * position_maps.mask.flatten().float()
         resampling = uv_resampling(model.uv, model.faces, size)
@@ -54,8 +44,10 @@ class WeightMask:
                 inside = resampling.apply(model.regions[name][:, None].float())[:, 0] >= 0.5
                 weights[resampling.texels[inside]] = self.features
         weights *= position_maps.mask.flatten()
-        weights[texels[landmark_texels]] = self.landmarks
-        return TexelWeights(weights.view(size, size), landmark_texels)
+        landmark_uv = model.uv[model.landmark_index]
+        nearest = torch.cdist(landmark_uv, position_maps.texel_uv).argmin(dim=1)
+        weights[texels[nearest]] = self.landmarks
+        return weights.view(size, size)
 
     def _prnet(self, position_maps: PositionMaps) -> Tensor:
         folder = Path(str(self.prnet_folder))
