@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_face.morphable_models.procedural.features import Material, bell, spot
+from lit_face.morphable_models.procedural.features import Material, bell, iris_offset, spot
 from lit_face.morphable_models.procedural.grid import smoothstep
 
 Array = NDArray[np.float64]
@@ -215,10 +215,12 @@ def _windows(m: Material, neutral: Array) -> dict[str, Array]:
     f = (row - line_u) / inside  # 0 at the upper lip line, 1 at the lower
     pocket = (f > 0.02) * (f < 0.98) * in_mouth
     border = 0.35 + 0.65 * in_mouth
-    lips = smoothstep(row, up - 0.6 * border, up + 0.6) * (1 - smoothstep(row, low - 0.6, low + 0.6))
+    lips = smoothstep(row, up - 0.6 * border, up + 0.6) * (
+        1 - smoothstep(row, low - 0.6, low + 0.6)
+    )
     ball = ((row > upper + 1) & (row < lower - 1)) * in_eye
     nx, ny = np.abs(neutral[:, 0]), neutral[:, 1]
-    iris = np.where(ball > 0, np.hypot(nx - 31.2, ny - 25.3), 50.0)
+    iris = np.hypot(*iris_offset(m, neutral).T)
     beard = np.maximum(
         spot(a, y, 0, -70, 52, 27, 1.8),
         smoothstep(m.base[:, 2], -8, 8) * smoothstep(a, 44, 58) * bell(y, -35, 34) * (y < 25),
@@ -239,7 +241,7 @@ def _windows(m: Material, neutral: Array) -> dict[str, Array]:
         "lid_edge": (bell(row, upper, 2) + bell(row, lower, 1.6)) * in_eye,
         "lash": (
             np.maximum(bell(row, upper + 0.6, 1.0), 0.35 * bell(row, lower - 0.6, 0.9))
-            * smoothstep(m.eye_inside, -0.05, 0.25)
+            * smoothstep(m.eye_inside, 0.02, 0.25)
         ),
         "forehead": spot(a, y, 0, 72, 42, 24, 1.4) * front,
         "muzzle_pale": spot(a, y, 0, -40, 30, 22) * front,

@@ -18,9 +18,7 @@ def displacement_map(m: Material, uv: Array, size: int) -> NDArray[np.float32]:
     grid = m.grid
     u = uv[:, 0].reshape(grid.rows, grid.columns)[0]
     v = uv[:, 1].reshape(grid.rows, grid.columns)[:, 0]
-    texel_v, texel_u = np.meshgrid(
-        np.linspace(1, 0, size), np.linspace(0, 1, size), indexing="ij"
-    )
+    texel_v, texel_u = np.meshgrid(np.linspace(1, 0, size), np.linspace(0, 1, size), indexing="ij")
     points = np.stack([texel_v.ravel(), texel_u.ravel()], axis=1)
 
     def lookup(values: Array) -> Array:

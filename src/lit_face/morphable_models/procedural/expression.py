@@ -317,8 +317,8 @@ def sample_expression(rng: np.random.Generator) -> Parameters:
     p["gaze_up"] += 0.30 * rng.standard_normal()
     p["jaw_left"] += 0.2 * rng.standard_normal()
     p["mouth_left"] += 0.2 * rng.standard_normal()
-    blink = 0.05 * rng.standard_normal() - 0.08
-    lower = {"eye_close": -0.45, "jaw_open": -0.06, "squint": -0.3, "pucker": -0.3, "smile": -0.3}
+    blink = 0.07 * rng.standard_normal() - 0.03
+    lower = {"eye_close": -0.3, "jaw_open": -0.06, "squint": -0.3, "pucker": -0.3, "smile": -0.3}
     for side in ("left", "right"):
         p[f"eye_close_{side}"] += blink
     for name in PARAMETERS:

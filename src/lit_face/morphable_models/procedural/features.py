@@ -19,6 +19,7 @@ from lit_face.morphable_models.procedural.stations import radius, rays
 Array = NDArray[np.float64]
 
 EYEBALL_CENTRE = np.array([31.5, 24.5, 53.6])
+IRIS_CENTRE = (31.2, 25.2)
 EYEBALL_RADIUS = 15.4  # larger than life (12), so that the ball fills the fissure to its corners
 
 # Protrusion of the nose's midline and its half-width over height y, mm.
@@ -124,6 +125,15 @@ def _nose(m: Material) -> tuple[Array, Array]:
     return out * m.front, lift * m.front
 
 
+def iris_offset(m: Material, neutral: Array) -> Array:
+    """Offset (V,2) mm of eyeball vertices from the middle of the iris, 50 elsewhere."""
+    row = np.repeat(np.arange(m.grid.rows), m.grid.columns)
+    rows = m.grid.row_of
+    ball = (row > rows["upper_lid"] + 1) & (row < rows["lower_lid"] - 1) & (m.eye_inside > 0.01)
+    offset = np.stack([np.abs(neutral[:, 0]) - IRIS_CENTRE[0], neutral[:, 1] - IRIS_CENTRE[1]], 1)
+    return np.where(ball[:, None], offset, 50.0)
+
+
 def _ball_depth(x: Array, y: Array, extra: float) -> Array:
     """Front depth z of the eyeball of that side, far behind where the ball is not."""
     square = (
@@ -157,7 +167,9 @@ def _shape_eyes(m: Material, head: Array) -> Array:
     ball_y = np.where(edge, np.where(row == upper + 1, top, bottom), ball_y)
     out[:, 1] = np.where(inside, y + window * (ball_y - y), out[:, 1])
     ball = _ball_depth(x, out[:, 1], 0.0)
-    cornea = 1.1 * np.exp(-(((m.a - 31.0) ** 2 + (out[:, 1] - 25.2) ** 2) / 5.6**2) ** 2)
+    cornea = 1.1 * np.exp(
+        -((((m.a - IRIS_CENTRE[0]) ** 2 + (out[:, 1] - IRIS_CENTRE[1]) ** 2) / 5.6**2) ** 2)
+    )
     target = np.where(ball > 40, ball + cornea, out[:, 2] - 2)
     target = np.minimum(target, out[:, 2] - 0.2)
     target = np.where(edge, np.minimum(target, out[:, 2] - 1.2), target)

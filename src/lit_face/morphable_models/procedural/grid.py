@@ -77,8 +77,8 @@ def _eye_curves(x: Array) -> tuple[Array, Array]:
     skew = 1 - 0.18 * s
     outside = np.clip(np.abs(s) - 1, 0, None)
     gap = 0.35 + 4.0 * (1 - np.exp(-(outside**2) * 2.5))
-    upper = axis + 6.6 * inside**0.62 * skew + gap
-    lower = axis - 4.3 * inside**0.72 * (1 + 0.15 * s) - gap
+    upper = axis + 5.9 * inside**0.62 * skew + gap
+    lower = axis - 4.2 * inside**0.72 * (1 + 0.15 * s) - gap
     return upper, lower
 
 
@@ -87,7 +87,7 @@ def _mouth_curves(x: Array) -> tuple[Array, Array, Array, Array]:
     s = x / MOUTH_HALF_WIDTH
     inside = np.clip(1 - s * s, 0, 1)
     gap = 0.12 + 2.5 * (1 - np.exp(-(np.clip(s - 1, 0, None) ** 2) * 3))
-    line = -43.3 - 0.7 * np.exp(-((x / 5.0) ** 2)) + 0.5 * inside
+    line = -43.3 - 0.7 * np.exp(-((x / 5.0) ** 2)) + 0.5 * inside + 1.1 * np.clip(s, 0, 1.3) ** 3
     bow = 8.4 * inside**0.75 - 1.5 * np.exp(-((x / 4.2) ** 2)) + 0.5 * np.exp(-(((x - 7) / 4) ** 2))
     upper = line + bow + gap * 1.6 + 0.3
     lower = line - 10.0 * inside**0.62 - gap * 1.6 - 0.3
@@ -101,7 +101,8 @@ def _feature_curves(angle: Array) -> dict[str, Array]:
     upper_lid, lower_lid = _eye_curves(eye_x)
     upper_lip, upper_line, lower_line, lower_lip = _mouth_curves(mouth_x)
     s = (eye_x - EYE_CENTRE[0]) / EYE_HALF_WIDTH
-    arch = 3.5 * np.exp(-(((eye_x - 38) / 13) ** 2)) - 0.12 * np.clip(eye_x - 42, 0, None)
+    arch = 4.2 * np.exp(-(((eye_x - 39) / 14) ** 2)) - 0.10 * np.clip(eye_x - 44, 0, None)
+    arch = arch - 1.5 * np.exp(-(((eye_x - 8) / 10) ** 2))
     flat = np.zeros_like(angle)
     crease = upper_lid + 3.6 + 1.4 * np.exp(-(((s - 0.1) / 0.8) ** 2))
     jaw = -86 + 3 * smoothstep(angle, 8, 28) + 24 * smoothstep(angle, 18, 84)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,11 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lit_face.io.files import atomic_write, cache_root
 from lit_face.morphable_models.base import ModelArrays, MorphableModel
 from lit_face.morphable_models.procedural import expression as expressions
 from lit_face.morphable_models.procedural.albedo import AlbedoPainter, sample_albedo, scalp_weight
 from lit_face.morphable_models.procedural.detail import displacement_map
-from lit_face.morphable_models.procedural.features import build_material, neutral_head
+from lit_face.morphable_models.procedural.features import (
+    build_material,
+    ear_relief,
+    iris_offset,
+    neutral_head,
+)
 from lit_face.morphable_models.procedural.grid import build_grid
 from lit_face.morphable_models.procedural.identity import IdentityDeformer, sample_identity
 from lit_face.morphable_models.procedural.layout import (
@@ -30,9 +35,13 @@ from lit_face.morphable_models.procedural.population import (
     principal_components,
     project,
 )
+from lit_face.morphable_models.procedural.transfer import light_transfer
 
-IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE, SPECULAR_SIZE = 60, 32, 50, 12
-PEOPLE, PERFORMANCES = 700, 700
+log = logging.getLogger(__name__)
+
+# 29 expressions as in 300W-LP, so that its files can hold them.
+IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE, SPECULAR_SIZE = 60, 29, 50, 12
+PEOPLE, PERFORMANCES = 600, 600
 DETAIL_SIZE = 512
 _ARRAYS = (
     "mean", "faces", "uv", "landmark_index", "identity_basis", "expression_basis", "identity_std",
@@ -47,6 +56,11 @@ class ProceduralHead(MorphableModel):
         mirror_index: (V,) left-right twin of each vertex.
         identity_bank, expression_bank, albedo_bank, specular_bank: (N,K) coefficients of the
             sampled population, rows of the first and last two belonging together.
+        material: (V,2) azimuth (radians) and level t (mm) of each vertex, see `grid.py`.
+        grid_shape: (2,) rows and columns; vertex (r, c) has index r * columns + c.
+        ear_relief: (V,3) mm that the average ears stand out of the smooth head.
+        iris_offset: (V,2) mm from the middle of the iris; far away outside of the eyeballs.
+        light_transfer: (V,25) see `transfer.py`.
         expression_names: names of full expressions; `named_expression(name)` gives coefficients.
     """
 
@@ -56,6 +70,11 @@ class ProceduralHead(MorphableModel):
     albedo_bank: Tensor
     specular_bank: Tensor
     expression_table: Tensor
+    light_transfer: Tensor
+    material: Tensor
+    grid_shape: Tensor
+    ear_relief: Tensor
+    iris_offset: Tensor
 
     def __init__(self, arrays: ModelArrays, extra: Mapping[str, Tensor]) -> None:
         super().__init__(arrays, name="procedural")
@@ -72,8 +91,31 @@ class ProceduralHead(MorphableModel):
             )
         return self.expression_table[self.expression_names.index(name)]
 
+    def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Draw `count` plausible faces: normal identities, performances and colourings of the
+        sampled population (its expressions and colours are far from normal: eyes are open or
+        closed, people fair or dark).
 
-def procedural_head(cache_folder: Path | str | None = None, rebuild: bool = False) -> ProceduralHead:
+        Args:
+            count: how many.
+            generator: on the model's device.
+
+        Returns:
+            identity, expression, albedo by name, (count,K) standard deviations.
+        """
+        device = self.mean.device
+        identity = torch.randn(count, self.identity_size, generator=generator, device=device)
+        out = {"identity": identity}
+        for name, bank in (("expression", self.expression_bank), ("albedo", self.albedo_bank)):
+            rows = torch.randint(len(bank), (count,), generator=generator, device=device)
+            noise = torch.randn(count, bank.shape[1], generator=generator, device=device)
+            out[name] = bank[rows] + 0.1 * noise
+        return out
+
+
+def procedural_head(
+    cache_folder: Path | str | None = None, rebuild: bool = False
+) -> ProceduralHead:
     """Return the built-in head; the first call builds it (seconds) and stores it.
 
     Args:
@@ -84,12 +126,11 @@ def procedural_head(cache_folder: Path | str | None = None, rebuild: bool = Fals
     Raises:
         OSError: the folder cannot be written.
     """
-    folder = Path(
-        cache_folder or os.environ.get("LIT_FACE_CACHE") or Path.home() / ".cache" / "lit_face"
-    )
-    path = folder / f"procedural_head-{_digest()}.npz"
+    path = cache_root(cache_folder) / f"procedural_head-{_digest()}.npz"
     if rebuild or not path.is_file():
-        _store(path, _build())
+        log.info("Building the procedural head (once) into %s", path)
+        with atomic_write(path) as temporary:
+            np.savez(temporary, **_build())  # type: ignore[arg-type]
     with np.load(path, allow_pickle=False) as stored:
         data = {name: torch.from_numpy(stored[name]) for name in stored.files}
     arrays = ModelArrays(
@@ -105,18 +146,6 @@ def _digest() -> str:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _store(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
-    """Write under a temporary name, then rename: readers never see half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.npz")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _build() -> dict[str, NDArray[np.generic]]:
@@ -154,6 +183,11 @@ def _build() -> dict[str, NDArray[np.generic]]:
         "mirror_index": mirror.astype(np.int64),
         "expression_table": project(named, expression.basis).astype(np.float32),
         "detail_displacement": displacement_map(material, uv, DETAIL_SIZE),
+        "material": np.stack([grid.theta, grid.t], axis=1).astype(np.float32),
+        "grid_shape": np.array([grid.rows, grid.columns]),
+        "ear_relief": ear_relief(material).astype(np.float32),
+        "iris_offset": iris_offset(material, neutral).astype(np.float32),
+        "light_transfer": light_transfer(expression.mean, grid.faces()),
     }
     out.update(_component_arrays(identity, expression, albedo, specular))
     for name, value in regions(material, uv, scalp_weight(material)).items():

@@ -1,0 +1,224 @@
+"""Hair, hats and scarves of a procedural photograph: a shell over the procedural head's own grid.
+
+The shell is a coarser copy of the head's grid, pushed outwards where hair grows and drawn under the
+skin elsewhere, so that the rasteriser itself cuts the hairline.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lit_face.data.photographs_clothes import grid_normals
+from lit_face.data.random import normal, uniform
+from lit_face.morphable_models.procedural import ProceduralHead
+
+_STYLE, _LIMIT, _VOLUME, _LUMPS, _JITTER, _DYE, _PART = range(420, 427)
+
+# Azimuth (degrees) at which a hairline is given; level t (mm) down to which hair grows.
+_AZIMUTH = (0, 14, 28, 42, 54, 64, 74, 84, 94, 104, 116, 126, 145, 180)
+_HAIRLINES = {
+    "short": (93, 93, 91, 85, 70, 48, 22, 24, 42, 46, 34, -8, -56, -60),
+    "medium": (92, 92, 90, 82, 64, 34, -8, -34, -42, -46, -52, -70, -84, -86),
+    "long": (92, 92, 90, 80, 60, 26, -30, -110, -150, -152, -152, -152, -152, -152),
+    "fringe": (60, 60, 58, 55, 50, 36, 4, -20, -36, -46, -56, -72, -86, -88),
+    "fringe_long": (62, 60, 57, 52, 46, 24, -40, -120, -150, -152, -152, -152, -152, -152),
+    "receding": (122, 120, 108, 98, 86, 56, 26, 26, 42, 44, 30, -10, -54, -58),
+    "hat": (72, 72, 71, 69, 66, 62, 57, 54, 50, 46, 42, 38, 32, 30),
+    "scarf": (84, 83, 80, 72, 56, 20, -48, -170, -170, -170, -170, -170, -170, -170),
+}
+_STYLES = tuple(_HAIRLINES)
+# How often: short .27, medium .12, long .16, fringe .08, fringe_long .08, receding .11, hat .06,
+# scarf .04; the rest has no hair at all or only what the albedo paints.
+_CHANCES = (0.27, 0.12, 0.16, 0.08, 0.08, 0.11, 0.06, 0.04)
+_TOP_VOLUME = (12.0, 13.0, 11.0, 12.0, 12.0, 6.0, 11.0, 9.0)
+_SIDE_VOLUME = (6.5, 12.0, 12.0, 12.0, 13.0, 5.0, 7.0, 6.0)
+_INSET = 4.0  # mm under the skin where nothing grows
+
+
+@dataclass(frozen=True, eq=False)
+class Shell:
+    """What covers the head.
+
+    Attributes:
+        vertices, normals: (B,S,3) head space, mm. faces: (G,3).
+        color: (B,3) linear rgb. is_cloth: (B,) 1 for hats and scarves.
+        texture: (S,2) azimuth in degrees and level in mm, where the strands run.
+        shade: (B,S) darkening towards the roots.
+        bare: (B,) 1 where the head itself shows no hair (shaven or bald).
+        covers_ears: (B,) 1 where the ears are under it.
+    """
+
+    vertices: Tensor
+    normals: Tensor
+    faces: Tensor
+    color: Tensor
+    is_cloth: Tensor
+    texture: Tensor
+    shade: Tensor
+    bare: Tensor
+    covers_ears: Tensor
+
+
+@lru_cache(maxsize=4)
+def _layout(
+    rows: int, columns: int, levels: tuple[float, ...], angles: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Choose grid rows and columns for the shell: at least 3.2 mm and 2.2 degrees apart."""
+    keep_rows, last = [0], levels[0]
+    for row in range(1, rows):
+        if last - levels[row] >= 3.2 or row == rows - 1:
+            keep_rows.append(row)
+            last = levels[row]
+    half = [columns // 2]
+    for column in range(columns // 2 + 1, columns):
+        if angles[column] - angles[half[-1]] >= 2.2 or column == columns - 1:
+            half.append(column)
+    keep_columns = [columns - 1 - c for c in half[:0:-1]] + half
+    return torch.tensor(keep_rows), torch.tensor(keep_columns)
+
+
+def shell_layout(head: ProceduralHead) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the head's vertices (R,C) that the shell copies, and its faces, and (R,C,2) material."""
+    rows, columns = (int(n) for n in head.grid_shape)
+    material = head.material.view(rows, columns, 2)
+    side = int(torch.argmin((material[0, :, 0] - math.radians(70)).abs()))
+    levels = tuple(material[:, side, 1].tolist())
+    angles = tuple(material[0, :, 0].rad2deg().tolist())
+    keep_rows, keep_columns = _layout(rows, columns, levels, angles)
+    device = head.mean.device
+    index = keep_rows[:, None] * columns + keep_columns[None, :]
+    count = index.numel()
+    local = torch.arange(count).view(index.shape)
+    a, b, c, d = local[:-1, :-1], local[:-1, 1:], local[1:, :-1], local[1:, 1:]
+    faces = torch.stack([a, c, d, a, d, b], dim=-1).reshape(-1, 3)
+    return index.to(device), faces.to(device), head.material[index.to(device)]
+
+
+def _growth(keys: Tensor, azimuth: Tensor, level: Tensor, style: Tensor) -> Tensor:
+    """How far (B,R,C) mm each place lies inside the hairy part."""
+    device = keys.device
+    table = torch.tensor([_HAIRLINES[s] for s in _STYLES], device=device, dtype=torch.float32)
+    knots = torch.tensor(_AZIMUTH, device=device, dtype=torch.float32)
+    around = azimuth[0].abs().contiguous()
+    right = torch.searchsorted(knots, around).clamp(1, len(knots) - 1)
+    share = ((around - knots[right - 1]) / (knots[right] - knots[right - 1])).clamp(0, 1)
+    lines = table[style]
+    limit = lines[:, right - 1] * (1 - share) + lines[:, right] * share
+    front = torch.exp(-((around / 48) ** 4))
+    draw = uniform(keys, _LIMIT, 4, low=-1, high=1)
+    limit = (
+        limit + 5 * draw[:, :1] * front + 8 * draw[:, 1:2] * torch.exp(-(((around - 74) / 9) ** 2))
+    )
+    # A parting or swept fringe is lopsided; strands make the edge ragged.
+    sweep = torch.sin(azimuth[0].deg2rad() * 2.2) * front
+    limit = limit + 6 * draw[:, 2:3] * sweep
+    lower = torch.where(limit < -100, 0.0, 1.0)
+    ragged = torch.where(style[:, None] >= _STYLES.index("hat"), 0.0, 1.0) * lower
+    limit = limit + ragged * 2.2 * normal(keys, _JITTER, azimuth.shape[1])
+    # Distance to the hairline, not height above it: the line is steep beside the face.
+    slope = torch.gradient(limit, spacing=(azimuth[0] * 1.4,), dim=1)[0].abs()
+    return (level - limit[:, None, :]) / (1 + slope**2).sqrt().clamp(max=4)[:, None, :]
+
+
+def _symmetric_noise(keys: Tensor, rows: int, columns: int) -> Tensor:
+    """Smooth lumps (B,rows,columns), equal at the two sides of the back seam."""
+    noise = normal(keys, _LUMPS, 1, 7, 10)
+    noise[..., -1] = noise[..., 0]
+    field = functional.interpolate(noise, size=(rows, columns), mode="bilinear", align_corners=True)
+    return field[:, 0]
+
+
+def grow_hair(
+    head: ProceduralHead, vertices: Tensor, normals: Tensor, albedo: Tensor, keys: Tensor
+) -> Shell:
+    """Give each head a haircut, a hat or a scarf.
+
+    Args:
+        head: the model.
+        vertices, normals: (B,V,3) head space, mm.
+        albedo: (B,V,3) linear; the hair takes the colour that the scalp has in it.
+        keys: (B,).
+    """
+    index, faces, material = shell_layout(head)
+    azimuth, level = material[..., 0].rad2deg(), material[..., 1]
+    chances = torch.tensor(_CHANCES, device=keys.device).cumsum(0)
+    draw = uniform(keys, _STYLE, 2)
+    style = torch.searchsorted(chances, draw[:, 0].contiguous())
+    has_shell = style < len(_STYLES)
+    style = style.clamp(max=len(_STYLES) - 1)
+    growth = _growth(keys, azimuth, level, style)
+
+    top = torch.tensor(_TOP_VOLUME, device=keys.device)[style]
+    sides = torch.tensor(_SIDE_VOLUME, device=keys.device)[style]
+    volume = uniform(keys, _VOLUME, 2, low=0.55, high=1.5)
+    blend = ((level - 40) / 60).clamp(0, 1)
+    thick = (top * volume[:, 0])[:, None, None] * blend
+    thick = thick + (sides * volume[:, 1])[:, None, None] * (1 - blend)
+    is_cloth = style >= _STYLES.index("hat")
+    lumps = (
+        _symmetric_noise(keys, *azimuth.shape) * torch.where(is_cloth, 0.04, 0.16)[:, None, None]
+    )
+    # A quick rise behind the hairline, then full volume some centimetres inside.
+    inside = (growth / 5).clamp(0, 1)
+    depth = (growth / 34).clamp(0, 1)
+    rise = inside * inside * (3 - 2 * inside) * (0.35 + 0.65 * depth * (2 - depth))
+    offset = thick * (1 + lumps) * rise - _INSET * (1 - inside)
+    offset = torch.where(has_shell[:, None, None], offset, -_INSET)
+    growth = torch.where(has_shell[:, None, None], growth, -50.0)
+    position = _place(head, vertices, normals, index, azimuth, level, growth, offset)
+    bare = ~has_shell & (draw[:, 1] < 0.6)
+    hue = _shell_color(head, albedo, keys, is_cloth)
+    shade = 0.45 + 0.55 * (growth / 26).clamp(0, 1)
+    hides = torch.tensor([_HAIRLINES[s][9] < 0 for s in _STYLES], device=keys.device)[style]
+    return Shell(
+        vertices=position.flatten(1, 2),
+        normals=grid_normals(position).flatten(1, 2),
+        faces=faces,
+        color=hue,
+        is_cloth=is_cloth.float(),
+        texture=torch.stack([azimuth, level], dim=-1).flatten(0, 1),
+        shade=torch.where(is_cloth[:, None, None], 1.0, shade).flatten(1),
+        bare=bare.float(),
+        covers_ears=0.85 * (hides & has_shell).float(),
+    )
+
+
+def _place(
+    head: ProceduralHead, vertices: Tensor, normals: Tensor, index: Tensor, azimuth: Tensor, level: Tensor,
+    growth: Tensor, offset: Tensor,
+) -> Tensor:  # fmt: skip
+    """Push the shell out; below the ears it hangs from the widest level above."""
+    smooth = vertices - head.ear_relief
+    base = smooth[:, index.flatten()].view(len(vertices), *index.shape, 3)
+    outward = normals[:, index.flatten()].view_as(base)
+    radial = torch.stack(
+        [azimuth.deg2rad().sin(), torch.zeros_like(azimuth), azimuth.deg2rad().cos()], dim=-1
+    )
+    lower = ((35 - level) / 40).clamp(0, 1)[..., None]
+    direction = functional.normalize(outward * (1 - lower) + radial * lower, dim=-1)
+    position = base + direction * offset[..., None]
+    ear_row = int(torch.argmin((level[:, level.shape[1] // 2] - 12).abs()))
+    axis = position.new_tensor([0.0, 0.0, -10.0])
+    reach = ((base[:, ear_row] - axis) * radial[ear_row]).sum(-1)[:, None] * 0.97
+    present = (growth / 8).clamp(0, 1)
+    own = ((position - axis) * radial).sum(-1)
+    hanging = torch.where(level < 0, reach - 0.04 * (-level) + offset, own)
+    push = ((hanging - own).clamp(min=0) * present * (azimuth.abs() > 58))[..., None]
+    return position + radial * push
+
+
+def _shell_color(head: ProceduralHead, albedo: Tensor, keys: Tensor, is_cloth: Tensor) -> Tensor:
+    """Linear rgb (B,3): the painted scalp's mean, sometimes dyed; cloth has any colour."""
+    scalp = head.regions["scalp"]
+    hair = (albedo * scalp[:, None]).sum(1) / scalp.sum()
+    draw = uniform(keys, _DYE, 5)
+    hair = hair * (0.75 + 0.5 * draw[:, 3:4])
+    value = 0.03 + 0.5 * draw[:, 3:4] ** 2
+    cloth = value * (0.25 + 1.5 * draw[:, :3])
+    return torch.where(is_cloth[:, None], cloth, hair).clamp(0.004, 0.85)
