@@ -58,7 +58,7 @@ def toy_model() -> MorphableModel:
     return MorphableModel(arrays, "toy")
 
 
-def dot_pictures(model, coefficients, camera, generator, size):
+def dot_pictures(model, coefficients, camera, keys, size):
     """Grey pictures with a bright dot at every landmark, at zero-based pixels."""
     images = torch.full((len(camera), 3, *size), 0.4)
     points = project_landmarks(model, coefficients, camera)[..., :2].round().long()

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from lit_face.data.fit_parameters import IMAGE_SIZE, MINIATURE_MARKER, pose_cameras
 from lit_face.data.landmarks import project_landmarks
+from lit_face.data.photographs import render_photographs
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.io.images import write_image
 from lit_face.morphable_models.base import MorphableModel
-from lit_face.rendering.renderer import RasterRenderer
 
 JPEG_QUALITY = 92
 # As in AFLW2000-3D: boxes of the landmarks of about 190 +- 26 pixels, below the image's middle.
@@ -29,7 +29,7 @@ CENTRE, CENTRE_STD = (227.0, 276.0), (20.0, 8.0)  # pixels
 _RENDER_CHUNK = 8
 _PARAMETERS = {"Shape_Para": 199, "Exp_Para": 29, "Tex_Para": 199}
 
-# (model, coefficients, camera, generator, (H, W)) -> images (B,3,H,W) in [0,1]
+# (model, coefficients, camera, keys, (H, W)) -> images (B,3,H,W) in [0,1]
 Renderer = Callable[..., Tensor]
 
 
@@ -40,10 +40,13 @@ class FacePlan:
     Attributes:
         coefficients: identity, expression, albedo (N,K), standard deviations.
         pose: (N,7) float64 in the units of `Pose_Para`.
+        keys: (N,) random keys of the pictures; views of one photograph share theirs, and with it
+            light, hair and background.
     """
 
     coefficients: dict[str, Tensor]
     pose: NDArray[np.float64]
+    keys: Tensor
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -54,7 +57,6 @@ def sample_people(
 ) -> dict[str, Tensor]:
     """Draw coefficients (count,K) that fit the real files: modes beyond theirs are 0."""
     people = model.sample(count, generator)
-    people["expression"] *= 0.8
     for name, size in zip(people, _PARAMETERS.values(), strict=True):
         people[name][:, size:] = 0.0
     return people
@@ -66,6 +68,7 @@ def place_faces(
     angles: NDArray[np.float64],
     scale: NDArray[np.float64],
     centre: NDArray[np.float64],
+    keys: Tensor,
 ) -> FacePlan:
     """Choose translations so that the middle of the landmarks lands where it should.
 
@@ -75,6 +78,7 @@ def place_faces(
         angles: (N,3) pitch, yaw, roll, radians.
         scale: (N,) pixels a micrometre.
         centre: (N,2) pixels, zero-based.
+        keys: (N,) see `FacePlan`.
     """
     pose = np.concatenate([angles, np.zeros((len(angles), 3)), scale[:, None]], axis=1)
     found = project_landmarks(model, coefficients, pose_cameras(pose)).double().numpy()
@@ -82,36 +86,28 @@ def place_faces(
     pose[:, 3] = centre[:, 0] - middle[:, 0]
     pose[:, 4] = middle[:, 1] - centre[:, 1]
     pose[:, 5] = -80.0  # the real fits' depth is arbitrary too
-    return FacePlan(coefficients, pose)
+    return FacePlan(coefficients, pose, keys)
 
 
 def render_pictures(
     model: MorphableModel,
     coefficients: dict[str, Tensor],
     camera: AffineCamera,
-    generator: torch.Generator,
+    keys: Tensor,
     size: tuple[int, int],
 ) -> Tensor:
-    """Render pictures (B,3,H,W) of faces: albedo under daylight before a plain background."""
-    background = torch.rand(len(camera), 3, 1, 1, generator=generator)
-    vertices = model(coefficients["identity"], coefficients["expression"])
-    albedo = model.albedo(coefficients["albedo"]).clamp(0, 1)
-    found = RasterRenderer()(vertices, model.faces, camera, size, colors=albedo)
-    images: Tensor = found.image * found.mask + background * (1 - found.mask)
-    return images
+    """Render procedural photographs (B,3,H,W)."""
+    return render_photographs(model, coefficients, camera, keys, size).image
 
 
-def render_faces(
-    model: MorphableModel, plan: FacePlan, render: Renderer, seed: int
-) -> NDArray[np.uint8]:
+def render_faces(model: MorphableModel, plan: FacePlan, render: Renderer) -> NDArray[np.uint8]:
     """Render (N,450,450,3) pictures of the faces, a few at a time."""
     pictures = []
     for start in range(0, len(plan), _RENDER_CHUNK):
         part = slice(start, start + _RENDER_CHUNK)
         values = {name: value[part] for name, value in plan.coefficients.items()}
-        generator = torch.Generator().manual_seed(seed + start)
         camera = pose_cameras(plan.pose[part])
-        images = render(model, values, camera, generator, (IMAGE_SIZE, IMAGE_SIZE))
+        images = render(model, values, camera, plan.keys[part], (IMAGE_SIZE, IMAGE_SIZE))
         pictures.append((images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
     return torch.cat(pictures).numpy()
 

@@ -27,10 +27,13 @@ from lit_face.data.miniature import (
     write_marker,
     write_pair,
 )
+from lit_face.data.random import sample_keys
 from lit_face.geometry.meshes import vertex_normals
 from lit_face.io.files import atomic_folder, cache_root
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.bfm import write_bfm
+from lit_face.morphable_models.digest import model_digest
+from lit_face.morphable_models.procedural import procedural_head
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +67,14 @@ def miniature_aflw2000(
         cache_folder: see `lit_face.io.files.cache_root`.
         render: makes the pictures; `render_pictures` unless a test brings its own.
     """
-    folder = cache_root(cache_folder) / "miniatures" / f"aflw2000-3d-v{VERSION}"
+    head = procedural_head()
+    name = f"aflw2000-3d-v{VERSION}-{model_digest(head)}"
+    folder = cache_root(cache_folder) / "miniatures" / name
     root = folder / "AFLW2000"
     if not root.is_dir():
-        from lit_face.morphable_models.procedural import procedural_head
-
         log.info("Writing the miniature of AFLW2000-3D to %s (once)", folder)
         with atomic_folder(folder) as temporary:
-            write_aflw2000(temporary, procedural_head(), render)
+            write_aflw2000(temporary, head, render)
     return root
 
 
@@ -81,7 +84,7 @@ def write_aflw2000(folder: Path, model: MorphableModel, render: Renderer | None 
     root = folder / "AFLW2000"
     root.mkdir(parents=True)
     plan, true_yaw = plan_people(model)
-    images = render_faces(model, plan, render, SEED)
+    images = render_faces(model, plan, render)
     points = matlab_landmarks(model, plan)
     points21 = _aflw_points(model, plan, points)
     random = np.random.default_rng(SEED)
@@ -120,7 +123,8 @@ def plan_people(model: MorphableModel) -> tuple[FacePlan, NDArray[np.float64]]:
     angles = radians(np.stack([pitch, yaw, roll], axis=1))
     scale = random.uniform(*SCALE, COUNT)
     centre = random.normal(CENTRE, CENTRE_STD, (COUNT, 2))
-    return place_faces(model, people, angles, scale, centre), yaw
+    keys = sample_keys(SEED, 0, torch.arange(COUNT))
+    return place_faces(model, people, angles, scale, centre, keys), yaw
 
 
 def _aflw_points(

@@ -27,9 +27,12 @@ from lit_face.data.miniature import (
     write_marker,
     write_pair,
 )
+from lit_face.data.random import sample_keys
 from lit_face.io.files import atomic_folder, cache_root
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.bfm import write_bfm
+from lit_face.morphable_models.digest import model_digest
+from lit_face.morphable_models.procedural import procedural_head
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +65,14 @@ def miniature_w300lp(
         size: which of the two.
         render: makes the pictures; `render_pictures` unless a test brings its own.
     """
-    folder = cache_root(cache_folder) / "miniatures" / f"300w_lp-{size}-v{VERSION}"
+    head = procedural_head()
+    name = f"300w_lp-{size}-v{VERSION}-{model_digest(head)}"
+    folder = cache_root(cache_folder) / "miniatures" / name
     root = folder / "300W_LP"
     if not root.is_dir():
-        from lit_face.morphable_models.procedural import procedural_head
-
         log.info("Writing the miniature of 300W-LP to %s (once)", folder)
         with atomic_folder(folder) as temporary:
-            write_w300lp(temporary, procedural_head(), size, render)
+            write_w300lp(temporary, head, size, render)
     return root
 
 
@@ -106,7 +109,8 @@ def plan_photographs(model: MorphableModel, photographs: int, views: int, seed: 
     scale = np.repeat(random.uniform(*SCALE, photographs), views)
     centre = np.repeat(random.normal(CENTRE, CENTRE_STD, (photographs, 2)), views, axis=0)
     coefficients = {name: value.repeat_interleave(views, 0) for name, value in people.items()}
-    return place_faces(model, coefficients, angles, scale, centre)
+    keys = sample_keys(seed, 0, torch.arange(photographs)).repeat_interleave(views)
+    return place_faces(model, coefficients, angles, scale, centre, keys)
 
 
 def _write_subset(
@@ -119,7 +123,7 @@ def _write_subset(
     render: Renderer,
 ) -> None:
     plan = plan_photographs(model, photographs, views, seed)
-    images = render_faces(model, plan, render, seed)
+    images = render_faces(model, plan, render)
     points = matlab_landmarks(model, plan)
     random = np.random.default_rng(seed)
     for item in range(len(plan)):

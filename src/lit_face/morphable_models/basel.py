@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lit_face.io.files import cache_root
 from lit_face.morphable_models.bfm import BFM, load_bfm, write_bfm
+from lit_face.morphable_models.digest import model_digest
 from lit_face.morphable_models.procedural import procedural_head
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ def basel_face_model(root: str | Path | None = None) -> BFM:
     """
     if root is not None:
         return load_bfm(root)
-    folder = cache_root() / "bfm-miniature"
+    head = procedural_head()
+    folder = cache_root() / f"bfm-miniature-{model_digest(head)}"  # another head, another folder
     if not (folder / "BFM_info.mat").is_file():
-        write_bfm(procedural_head(), folder, truncate=True)
+        write_bfm(head, folder, truncate=True)
     return load_bfm(folder)
