@@ -24,11 +24,13 @@ class Similarity:
     rotation: Tensor
     translation: Tensor
 
+    @fp32_region()
     def apply(self, points: Tensor) -> Tensor:
         """Map points (B,N,3) or (N,3)."""
         turned = points @ self.rotation.mT
         return self.scale[..., None, None] * turned + self.translation[..., None, :]
 
+    @fp32_region()
     def inverse(self) -> Similarity:
         """Return the map back."""
         scale, rotation = 1 / self.scale, self.rotation.mT

@@ -13,6 +13,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lit_face.geometry.precision import fp32_region
+
 
 @dataclass(eq=False)
 class AffineCamera:
@@ -43,10 +45,12 @@ class AffineCamera:
         """Return a camera with `function` applied to its tensors."""
         return replace(self, matrix=function(self.matrix))
 
+    @fp32_region()
     def project(self, points: Tensor) -> Tensor:
         """Project head-space points (B,V,3) or (V,3), mm, to (B,V,3) x px, y px, depth px."""
         return points @ self.matrix[:, :, :3].mT + self.matrix[:, None, :, 3]
 
+    @fp32_region()
     def warped(self, image_transform: Tensor) -> Self:
         """Follow an image similarity: pixels of the old image to pixels of the new one.
 
@@ -90,10 +94,12 @@ class PerspectiveCamera:
             translation=function(self.translation),
         )
 
+    @fp32_region()
     def to_camera(self, points: Tensor) -> Tensor:
         """Move head-space points (B,V,3) or (V,3) to the camera frame (B,V,3), mm."""
         return points @ self.rotation.mT + self.translation[:, None]
 
+    @fp32_region()
     def project(self, points: Tensor) -> Tensor:
         """Project head-space points (B,V,3) or (V,3), mm, to (B,V,3) x px, y px, depth mm.
 
@@ -105,11 +111,13 @@ class PerspectiveCamera:
         pixels = (camera_points / depth) @ self.intrinsics.mT
         return torch.cat([pixels[..., :2], depth], dim=-1)
 
+    @fp32_region()
     def warped(self, image_transform: Tensor) -> Self:
         """Follow an image similarity (B,3,3): pixels of the old image to pixels of the new one."""
         return replace(self, intrinsics=image_transform @ self.intrinsics)
 
 
+@fp32_region()
 def look_at(eye: Tensor, target: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
     """Place a camera that looks at a point.
 

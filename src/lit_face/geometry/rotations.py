@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_face.geometry.precision import fp32_region
+
 
 def euler_to_matrix(angles_rad: Tensor) -> Tensor:
     """Convert (...,3) pitch, yaw, roll in radians to (...,3,3) rotations; see the module."""
@@ -45,6 +47,7 @@ def matrix_to_euler(rotation: Tensor) -> Tensor:
     return torch.stack([pitch, yaw, torch.where(locked, 0.0, roll)], dim=-1)
 
 
+@fp32_region()
 def axis_angle_to_matrix(axis_angle_rad: Tensor) -> Tensor:
     """Convert (...,3) rotation vectors (axis times angle, right-handed) to (...,3,3).
 

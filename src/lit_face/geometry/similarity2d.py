@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lit_face.geometry.precision import fp32_region
+
 TRAINING_MARGIN = 1.5
 INFERENCE_MARGIN = 1.6
 DETECTOR_MARGIN = 1.58
@@ -31,6 +33,7 @@ class SquareBox(NamedTuple):
     face_size: Tensor
 
 
+@fp32_region()
 def similarity_matrix(
     scale: Tensor, angle_rad: Tensor, translation: Tensor, centre: Tensor, mirror: bool = False
 ) -> Tensor:
@@ -58,6 +61,7 @@ def mirror_matrix(width: int, like: Tensor) -> Tensor:
     return like.new_tensor([[[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]]])
 
 
+@fp32_region()
 def apply_similarity(transform: Tensor, points: Tensor) -> Tensor:
     """Move points with their image.
 

@@ -123,6 +123,7 @@ def apply_shading(image: Tensor, shading: Tensor, linear_light: bool) -> Tensor:
     return linear_to_srgb(srgb_to_linear(image) * shading)
 
 
+@fp32_region()
 def normals_to_camera(normals: Tensor, camera: Camera) -> Tensor:
     """Turn head-space normals (B,V,3) into unit normals of the camera frame; outward stays outward.
 
