@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from lit_face.io.files import atomic_write
 
+# OpenCV 4.11 and later decode to RGB themselves.
+_COLOR = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 _JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 # In entropy-coded data a marker is 0xFF followed by anything but 0x00, a restart or a fill byte.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -44,14 +46,16 @@ def decode_image(data: bytes, name: str, exif: bool = False) -> NDArray[np.uint8
     problem = _truncation(data)
     if problem:
         raise ValueError(f"{name}: {problem}. Copy or download the file again.")
-    flags = cv2.IMREAD_COLOR if exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = _COLOR if exif else _COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise ValueError(
             f"{name}: not a picture that can be decoded ({len(data)} bytes, starts with "
             f"{data[:8]!r}). Copy or download the file again, or convert it to JPEG or PNG."
         )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if _COLOR == cv2.IMREAD_COLOR:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(image, dtype=np.uint8)
 
 
 def write_image(path: str | Path, array: NDArray[np.uint8], quality: int = 92) -> None:
