@@ -19,8 +19,8 @@ def backgrounds(keys: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     small = (max(height // _COARSE, 8), max(width // _COARSE, 8))
     base = uniform(keys, _BASE, 3, 4)
-    level = 0.02 + 0.7 * base[:, :, 3:] ** 1.6
-    colors = level * (0.55 + 0.9 * base[:, :, :3])
+    level = 0.02 + 0.75 * base[:, :, 3:] ** 1.6
+    colors = level * natural_tint(base[:, :, :3])
     y = torch.linspace(0, 1, small[0], device=keys.device)[None, None, :, None]
     x = torch.linspace(0, 1, small[1], device=keys.device)[None, None, None, :]
     kind = uniform(keys, _KIND, 4)
@@ -41,11 +41,22 @@ def backgrounds(keys: Tensor, size: tuple[int, int]) -> Tensor:
     )
 
 
+def natural_tint(draw: Tensor) -> Tensor:
+    """Turn three uniform numbers (...,3) into a tint about 1: browns, blues, greens, all pale."""
+    warm = draw.new_tensor([1.25, 1.0, 0.72])
+    cool = draw.new_tensor([0.72, 0.98, 1.35])
+    green = draw.new_tensor([0.80, 1.15, 0.62])
+    amount = draw[..., 1:2] ** 1.5
+    hue = draw[..., :1]
+    tint = torch.where(hue < 0.45, warm, torch.where(hue < 0.75, cool, green))
+    return 1 + amount * (tint - 1) + 0.25 * (draw[..., 2:] - 0.5) * (tint - 1)
+
+
 def _boxes(keys: Tensor, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Windows, shelves, pictures on the wall: soft rectangles."""
     place = uniform(keys, _BOXES, _BOX_COUNT, 4)
     hue = uniform(keys, _BOX_COLOR, _BOX_COUNT, 4)
-    color = (0.02 + 1.1 * hue[..., 3:] ** 2) * (0.6 + 0.8 * hue[..., :3])
+    color = (0.02 + 1.1 * hue[..., 3:] ** 2) * natural_tint(hue[..., :3])
     centre, half = place[..., :2] * 1.2 - 0.1, 0.04 + 0.28 * place[..., 2:] ** 1.5
     across = (x[:, 0] - centre[:, :, 0, None, None]).abs() - half[:, :, 0, None, None]
     along = (y[:, 0] - centre[:, :, 1, None, None]).abs() - half[:, :, 1, None, None]
@@ -59,8 +70,8 @@ def _boxes(keys: Tensor, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _foliage(keys: Tensor, image: Tensor, color: Tensor, small: tuple[int, int]) -> Tensor:
     """Leaves, crowds, rock: noise at two scales between two colours."""
     noise = random_field(normal(keys, _FINE, 2, 16, 16), small)
-    share = torch.sigmoid(2.5 * noise[:, :1] + 1.2 * noise[:, 1:])
-    return image * 0.6 * (1 - share) + color * share
+    share = torch.sigmoid(1.5 * noise[:, :1] + 1.1 * noise[:, 1:])
+    return image * (1 - share) + (0.35 * color + 0.4 * image) * share
 
 
 def _stripes(keys: Tensor, image: Tensor, color: Tensor, x: Tensor, y: Tensor) -> Tensor:

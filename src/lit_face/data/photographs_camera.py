@@ -1,4 +1,4 @@
-"""From light to file: exposure curve, white balance, vignette, blur, noise; and poses for cameras."""
+"""The camera: white balance, vignette, tone curve, blur, noise; and cameras for random poses."""
 
 from __future__ import annotations
 
@@ -37,12 +37,11 @@ def develop(linear: Tensor, keys: Tensor, strength: float = 1.0) -> Tensor:
     shoulder = 0.75
     over = (image - shoulder).clamp(min=0)
     image = image.clamp(max=shoulder) + 0.25 * (1 - torch.exp(-over / 0.25))
-    image = image.clamp(min=1e-5) ** (
-        1 / (2.2 * (1 + strength * 0.08 * draw[:, 0, None, None, None]))
-    )
-    image = image + strength * 0.025 * draw[:, 1, None, None, None]
+    contrast, lift, _ = draw[..., None, None, None].unbind(1)
+    image = image.clamp(min=1e-5) ** (1 / (2.2 * (1 + strength * 0.08 * contrast)))
+    image = image + strength * 0.025 * lift
     image = _blur(image, strength * uniform(keys, _BLUR, 1)[:, 0] ** 3)
-    level = strength * 0.018 * uniform(keys, _NOISE, 1)[:, 0] ** 2 + 0.002 * strength
+    level = strength * 0.011 * uniform(keys, _NOISE, 1)[:, 0] ** 2 + 0.002 * strength
     offset = uniform(keys, _GRAIN, 2, high=SIZE)[..., None, None]
     row = torch.arange(height, device=image.device)[:, None] + offset[:, 0].long()
     column = torch.arange(width, device=image.device) + offset[:, 1].long()
@@ -75,15 +74,14 @@ def pose_camera(
     Raises:
         ValueError: neither or both of `scale` and `box`.
     """
-    if (scale is None) == (box is None):
-        raise ValueError("pose_camera takes scale or box, one of them.")
     flip = torch.tensor([1.0, -1.0, -1.0], device=angles.device)
     rotation = flip[:, None] * euler_to_matrix(angles)
     turned = points @ rotation.mT
     low, high = turned.amin(1), turned.amax(1)
-    if scale is None:
-        assert box is not None
+    if scale is None and box is not None:
         scale = box / (high - low)[:, :2].amax(1)
+    elif scale is None or box is not None:
+        raise ValueError("pose_camera takes one of scale and box, found neither or both.")
     middle = (low + high) / 2 * scale[:, None]
     translation = torch.cat([center - middle[:, :2], torch.zeros_like(center[:, :1])], dim=1)
     return AffineCamera.orthographic(scale, rotation, translation)
@@ -104,6 +102,9 @@ def sample_poses(
         keys: (B,).
         points: (B,N,3) or (N,3) head space, mm, whose bounding box is placed (the landmarks).
         size: height and width of the picture.
+        yaw_range: degrees; beyond 75 or so one half of the face is hidden.
+        pitch_range: degrees, positive looks up.
+        roll_range: degrees.
         box_range: larger side of that box as a share of the smaller side of the picture.
     """
     draw = uniform(keys, _ANGLES, 3)

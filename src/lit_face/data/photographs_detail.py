@@ -11,14 +11,13 @@ from torch.nn import functional
 from lit_face.data.photographs_light import Lights
 from lit_face.data.photographs_samples import Samples
 from lit_face.data.photographs_scene import CLOTH, HAIR, Scene
-from lit_face.data.photographs_texture import CLOUD, GRAIN, STRAND, map_at, noise_at
+from lit_face.data.photographs_texture import CLOUD, GRAIN, MOTTLE, STRAND, map_at, noise_at
 from lit_face.data.random import uniform
 from lit_face.morphable_models.base import MorphableModel
 
 _OFFSET = 530
 _RELIEF_PER_MM = 2.4  # texels of a 512 displacement map per mm, about
 _IRIS_RADIUS, _PUPIL_RADIUS = 5.9, 2.3
-_LAMPS = (0, 2)  # key and rim give highlights
 
 
 def shade(
@@ -39,70 +38,79 @@ def shade(
         samples: points of the mesh.
         keys: (B,).
     """
-    count = len(keys)
     fixed = torch.cat([scene.texture, scene.material, scene.iris], dim=1)
     gloss = scene.gloss * (1.4 * scene.shading.mean(-1, keepdim=True)).clamp(0, 1)
     moving = [scene.albedo * scene.shading, scene.skin, scene.normals @ axes.mT, gloss]
-    attributes = torch.cat([*moving, fixed.expand(count, -1, -1)], dim=2)
-    values = samples.fragments.interpolate(attributes)
-    color, skin, normal, gloss = values[:, :3], values[:, 3:4], values[:, 4:7], values[:, 7:8]
-    texture, material, iris = values[:, 8:10], values[:, 10], values[:, 11:]
-    image = samples.image
-    offset = uniform(keys, _OFFSET, 2, high=256.0)
-    normal = functional.normalize(normal, dim=-1)
-    bumpy, factor = _skin_detail(model, normal, axes, texture, material, lights, image, offset)
-    is_hair = ((material - HAIR).abs() < 0.5).nonzero()[:, 0]
-    factor = factor.index_copy(0, is_hair, _strands(texture[is_hair], offset[image[is_hair]]))
-    is_cloth = ((material - CLOTH).abs() < 0.5).nonzero()[:, 0]
-    woven = _weave(scene, texture[is_cloth], offset, image[is_cloth])
-    factor = factor.index_copy(0, is_cloth, woven)
-    is_eye = (iris.square().sum(-1) < 400).nonzero()[:, 0]
-    result = color * factor
-    light = scene.shading.detach()
-    white = (
-        samples.fragments.weights[is_eye, :, None]
-        * light.flatten(0, 1)[samples.fragments.vertex[is_eye]]
+    attributes = torch.cat([*moving, scene.density, fixed.expand(len(keys), -1, -1)], dim=2)
+    values = samples.interpolate(attributes)
+    color, skin = values[:, :3], values[:, 3:4]
+    normal = functional.normalize(values[:, 4:7], dim=-1)
+    gloss, density, texture = values[:, 7:8], values[:, 8], values[:, 9:11]
+    material, iris = values[:, 11], values[:, 12:]
+    image, offset = samples.image, uniform(keys, _OFFSET, 2, high=256.0)
+    factor = torch.ones_like(gloss)
+    is_skin = (material < 0.5).nonzero()[:, 0]
+    bumpy, mottled = _skin_detail(
+        model, normal[is_skin], axes, texture[is_skin], lights, image[is_skin], offset
     )
-    eyes = _iris(scene, iris[is_eye], color[is_eye], white.sum(1), image[is_eye])
-    result = result.index_copy(0, is_eye, eyes)
-    shine = _shine(lights, bumpy, image, is_hair, is_eye) * gloss
+    normal = normal.index_copy(0, is_skin, bumpy)
+    is_hair = ((material - HAIR).abs() < 0.5).nonzero()[:, 0]
+    is_cloth = ((material - CLOTH).abs() < 0.5).nonzero()[:, 0]
+    is_eye = (iris.square().sum(-1) < 400).nonzero()[:, 0]
+    factor[is_skin] = mottled
+    factor[is_hair] = _strands(scene, texture[is_hair], offset, image[is_hair])
+    factor[is_cloth] = _weave(scene, texture[is_cloth], offset, image[is_cloth])
+    result = color * factor
+    result, skin = _thin_hair(scene, samples, density, result, skin, factor, is_hair)
+    light = samples.interpolate(scene.shading, is_eye)
+    result[is_eye] = _iris(scene, iris[is_eye], color[is_eye], light, image[is_eye])
+    shine = _shine(lights, normal, image, is_hair, is_eye) * gloss
     return torch.cat([result + shine, skin], dim=1)
 
 
 def _skin_detail(
-    model: MorphableModel, normal: Tensor, axes: Tensor, texture: Tensor, material: Tensor,
-    lights: Lights, image: Tensor, offset: Tensor,
+    model: MorphableModel, normal: Tensor, axes: Tensor, texture: Tensor, lights: Lights,
+    image: Tensor, offset: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Normals with the fine displacement (N,3), and the factor (N,1) it and mottling make."""
     u, v = texture.unbind(1)
     x, y = offset[image].unbind(1)
-    factor = 1 + 0.018 * noise_at(GRAIN, u * 260 + x, v * 260 + y)
-    factor = factor + 0.014 * noise_at(CLOUD, u * 420 + x, v * 420 + y)
+    factor = 1 + 0.022 * noise_at(MOTTLE, u * 260 + x, v * 260 + y)
     relief = model.texture_detail.get("displacement")
     if relief is None:
         return normal, factor[:, None]
-    step = 1.0 / (relief.shape[-1] - 1)
-    slope = torch.cat(
-        [
-            map_at(relief, u + step, v) - map_at(relief, u, v),
-            map_at(relief, u, v + step) - map_at(relief, u, v),
-        ],
-        dim=1,
-    )
-    slope = slope * (_RELIEF_PER_MM * relief.shape[-1] / 512) * (material < 0.5)[:, None]
+    relief = relief[0] * (_RELIEF_PER_MM * relief.shape[-1] / 512)
+    # Slope to the subject's left and up; rows of the map run down.
+    slopes = torch.stack([relief.roll(-1, 1) - relief, relief.roll(1, 0) - relief], dim=-1)
+    slope = map_at(slopes, u, v)
     bumpy = normal - slope[:, :1] * axes[image, :, 0] - slope[:, 1:] * axes[image, :, 1]
     bumpy = functional.normalize(bumpy, dim=-1)
     tilt = ((bumpy - normal) * lights.direction[image, 0]).sum(-1)
     return bumpy, (factor * (1 + 0.9 * tilt).clamp(0.5, 1.5))[:, None]
 
 
-def _strands(texture: Tensor, offset: Tensor) -> Tensor:
-    """Factor (N,1) of hair: fine strands and locks along the level lines' normals."""
+def _strands(scene: Scene, texture: Tensor, offset: Tensor, image: Tensor) -> Tensor:
+    """Factor (N,1) of hair: fine strands and locks from the crown down; knitting on hats."""
     u, v = texture.unbind(1)
-    x, y = offset.unbind(1)
+    x, y = offset[image].unbind(1)
     factor = 1 + 0.26 * noise_at(STRAND, u * 1.9 + x, v * 1.1 + y)
     factor = factor + 0.10 * noise_at(CLOUD, u * 1.3 + y, v * 1.3 + x)
+    knit = 1 + 0.10 * (v * 1.6).sin() + 0.05 * noise_at(GRAIN, u * 1.5 + x, v * 1.5 + y)
+    factor = torch.where(scene.hat[image] > 0, knit, factor)
     return factor.clamp(0.2, 2.5)[:, None]
+
+
+def _thin_hair(
+    scene: Scene, samples: Samples, density: Tensor, color: Tensor, skin: Tensor, factor: Tensor,
+    is_hair: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Let the skin show between the strands where hair begins (N,3), (N,1)."""
+    thin = is_hair[density[is_hair] < 1]
+    share = (1.9 * density[thin] - 0.9 * (factor[thin, 0] - 0.45)).clamp(0, 1)[:, None]
+    light = samples.interpolate(scene.shading, thin)
+    below = 0.85 * scene.skin_color[samples.image[thin]] * light
+    color = color.index_copy(0, thin, torch.lerp(below, color[thin], share))
+    return color, skin.index_copy(0, thin, 1 - share)
 
 
 def _weave(scene: Scene, texture: Tensor, offset: Tensor, image: Tensor) -> Tensor:
@@ -120,27 +128,24 @@ def _weave(scene: Scene, texture: Tensor, offset: Tensor, image: Tensor) -> Tens
 def _shine(
     lights: Lights, normal: Tensor, image: Tensor, is_hair: Tensor, is_eye: Tensor
 ) -> Tensor:
-    """Blinn-Phong highlights (N,3) of the key and rim lights; hair has a band across its strands.
+    """Blinn-Phong highlights (N,3) of the key light; hair has a band across its strands.
 
     Source: Blinn (1977), "Models of light reflection"; Kajiya & Kay (1989) for hair.
     """
-    total = torch.zeros_like(normal)
-    viewer = normal.new_tensor([0.0, 0.0, -1.0])
-    down = normal.new_tensor([0.0, 1.0, 0.0])
-    hair_normal = normal[is_hair]
-    strand = functional.normalize(down - hair_normal[:, 1:2] * hair_normal, dim=-1)
-    for lamp in _LAMPS:
-        half = functional.normalize(lights.direction[:, lamp] + viewer, dim=-1)[image]
-        facing = (normal * lights.direction[image, lamp]).sum(-1).mul_(4).clamp_(0, 1)
-        aligned = (normal * half).sum(-1).clamp_(0, 1)
-        wide = aligned.square().square().square() * aligned.square().square()  # power 12
-        lobe = 0.09 * wide + 0.20 * wide.square().square() * aligned.square()  # and 50
-        along = (strand * half[is_hair]).sum(-1)
-        band = (1 - along * along).clamp(min=0) ** 24 * (0.3 + 0.7 * aligned[is_hair])
-        lobe = lobe.index_copy(0, is_hair, 0.12 * band)
-        lobe = lobe.index_copy(0, is_eye, 6.0 * aligned[is_eye] ** 260)
-        total += (lobe * facing)[:, None] * lights.color[image, lamp]
-    return total
+    direction, color = lights.direction[:, 0], lights.color[:, 0]
+    half = functional.normalize(direction + direction.new_tensor([0.0, 0.0, -1.0]), dim=-1)[image]
+    aligned = (normal * half).sum(-1).clamp_(0, 1)
+    fourth = aligned.square().square()
+    wide = fourth * fourth.square()  # power 12
+    lobe = 0.045 * wide + 0.16 * wide.square().square() * aligned.square()  # and 50
+    strand = -normal[is_hair, 1:2] * normal[is_hair]
+    strand[:, 1] += 1
+    along = (functional.normalize(strand, dim=-1) * half[is_hair]).sum(-1)
+    band = (1 - along * along).clamp(min=0) ** 40 * (0.3 + 0.7 * aligned[is_hair])
+    lobe[is_hair] = 0.08 * band
+    lobe[is_eye] = 6.0 * aligned[is_eye] ** 260
+    facing = (normal * direction[image]).sum(-1).mul_(4).clamp_(0, 1)
+    return (lobe * facing)[:, None] * color[image]
 
 
 def _iris(scene: Scene, iris: Tensor, base: Tensor, shading: Tensor, image: Tensor) -> Tensor:
@@ -157,6 +162,6 @@ def _iris(scene: Scene, iris: Tensor, base: Tensor, shading: Tensor, image: Tens
     inside = ((_IRIS_RADIUS - radius) / 0.6 + 0.5).clamp(0, 1)[:, None]
     # Vertices smear the iris over its rim; there the white is guessed from the light.
     smeared = ((7.6 - radius) / 1.2).clamp(0, 1)[:, None]
-    white = base.new_tensor([0.61, 0.57, 0.54]) * shading
+    white = base.new_tensor([0.52, 0.48, 0.45]) * shading
     around = base + smeared * (torch.maximum(white, base) - base)
     return around * (1 - inside) + color * shading * lid * inside

@@ -33,10 +33,9 @@ _HAIRLINES = {
     "scarf": (84, 83, 80, 72, 56, 20, -48, -170, -170, -170, -170, -170, -170, -170),
 }
 _STYLES = tuple(_HAIRLINES)
-# How often: short .27, medium .12, long .16, fringe .08, fringe_long .08, receding .11, hat .06,
-# scarf .04; the rest has no hair at all or only what the albedo paints.
-_CHANCES = (0.27, 0.12, 0.16, 0.08, 0.08, 0.11, 0.06, 0.04)
-_TOP_VOLUME = (12.0, 13.0, 11.0, 12.0, 12.0, 6.0, 11.0, 9.0)
+# How often each; the rest has no hair at all or only what the albedo paints.
+_CHANCES = (0.30, 0.12, 0.17, 0.05, 0.05, 0.12, 0.05, 0.04)
+_TOP_VOLUME = (11.0, 12.0, 10.0, 12.0, 12.0, 6.0, 11.0, 9.0)
 _SIDE_VOLUME = (6.5, 12.0, 12.0, 12.0, 13.0, 5.0, 7.0, 6.0)
 _INSET = 4.0  # mm under the skin where nothing grows
 
@@ -50,6 +49,7 @@ class Shell:
         color: (B,3) linear rgb. is_cloth: (B,) 1 for hats and scarves.
         texture: (S,2) azimuth in degrees and level in mm, where the strands run.
         shade: (B,S) darkening towards the roots.
+        density: (B,S) 0 where hair is too thin to hide the skin, 1 where it is full.
         bare: (B,) 1 where the head itself shows no hair (shaven or bald).
         covers_ears: (B,) 1 where the ears are under it.
     """
@@ -61,15 +61,15 @@ class Shell:
     is_cloth: Tensor
     texture: Tensor
     shade: Tensor
+    density: Tensor
     bare: Tensor
     covers_ears: Tensor
 
 
 @lru_cache(maxsize=4)
-def _layout(
-    rows: int, columns: int, levels: tuple[float, ...], angles: tuple[float, ...]
-) -> tuple[Tensor, Tensor]:
+def _layout(levels: tuple[float, ...], angles: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """Choose grid rows and columns for the shell: at least 3.2 mm and 2.2 degrees apart."""
+    rows, columns = len(levels), len(angles)
     keep_rows, last = [0], levels[0]
     for row in range(1, rows):
         if last - levels[row] >= 3.2 or row == rows - 1:
@@ -84,13 +84,13 @@ def _layout(
 
 
 def shell_layout(head: ProceduralHead) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the head's vertices (R,C) that the shell copies, and its faces, and (R,C,2) material."""
+    """Return the vertices (R,C) that the shell copies, its faces (G,3) and its material (R,C,2)."""
     rows, columns = (int(n) for n in head.grid_shape)
     material = head.material.view(rows, columns, 2)
     side = int(torch.argmin((material[0, :, 0] - math.radians(70)).abs()))
     levels = tuple(material[:, side, 1].tolist())
     angles = tuple(material[0, :, 0].rad2deg().tolist())
-    keep_rows, keep_columns = _layout(rows, columns, levels, angles)
+    keep_rows, keep_columns = _layout(levels, angles)
     device = head.mean.device
     index = keep_rows[:, None] * columns + keep_columns[None, :]
     count = index.numel()
@@ -117,7 +117,7 @@ def _growth(keys: Tensor, azimuth: Tensor, level: Tensor, style: Tensor) -> Tens
     )
     # A parting or swept fringe is lopsided; strands make the edge ragged.
     sweep = torch.sin(azimuth[0].deg2rad() * 2.2) * front
-    limit = limit + 6 * draw[:, 2:3] * sweep
+    limit = limit + 10 * draw[:, 2:3] * sweep
     lower = torch.where(limit < -100, 0.0, 1.0)
     ragged = torch.where(style[:, None] >= _STYLES.index("hat"), 0.0, 1.0) * lower
     limit = limit + ragged * 2.2 * normal(keys, _JITTER, azimuth.shape[1])
@@ -141,7 +141,8 @@ def grow_hair(
 
     Args:
         head: the model.
-        vertices, normals: (B,V,3) head space, mm.
+        vertices: (B,V,3) head space, mm.
+        normals: (B,V,3) unit, head space.
         albedo: (B,V,3) linear; the hair takes the colour that the scalp has in it.
         keys: (B,).
     """
@@ -167,12 +168,13 @@ def grow_hair(
     # A quick rise behind the hairline, then full volume some centimetres inside.
     inside = (growth / 5).clamp(0, 1)
     depth = (growth / 34).clamp(0, 1)
-    rise = inside * inside * (3 - 2 * inside) * (0.35 + 0.65 * depth * (2 - depth))
+    rise = inside * inside * (3 - 2 * inside) * (0.22 + 0.78 * depth * (2 - depth))
     offset = thick * (1 + lumps) * rise - _INSET * (1 - inside)
     offset = torch.where(has_shell[:, None, None], offset, -_INSET)
     growth = torch.where(has_shell[:, None, None], growth, -50.0)
     position = _place(head, vertices, normals, index, azimuth, level, growth, offset)
-    bare = ~has_shell & (draw[:, 1] < 0.6)
+    # The shell alone is the hair; a hat leaves the painted hair around it.
+    bare = torch.where(has_shell, ~is_cloth, draw[:, 1] < 0.6)
     hue = _shell_color(head, albedo, keys, is_cloth)
     shade = 0.45 + 0.55 * (growth / 26).clamp(0, 1)
     hides = torch.tensor([_HAIRLINES[s][9] < 0 for s in _STYLES], device=keys.device)[style]
@@ -184,23 +186,29 @@ def grow_hair(
         is_cloth=is_cloth.float(),
         texture=torch.stack([azimuth, level], dim=-1).flatten(0, 1),
         shade=torch.where(is_cloth[:, None, None], 1.0, shade).flatten(1),
+        density=torch.where(is_cloth[:, None, None], 1.0, growth / 9).clamp(0, 1).flatten(1),
         bare=bare.float(),
-        covers_ears=0.85 * (hides & has_shell).float(),
+        covers_ears=(hides & has_shell).float(),
     )
 
 
 def _place(
-    head: ProceduralHead, vertices: Tensor, normals: Tensor, index: Tensor, azimuth: Tensor, level: Tensor,
-    growth: Tensor, offset: Tensor,
+    head: ProceduralHead, vertices: Tensor, normals: Tensor, index: Tensor, azimuth: Tensor,
+    level: Tensor, growth: Tensor, offset: Tensor,
 ) -> Tensor:  # fmt: skip
     """Push the shell out; below the ears it hangs from the widest level above."""
     smooth = vertices - head.ear_relief
     base = smooth[:, index.flatten()].view(len(vertices), *index.shape, 3)
-    outward = normals[:, index.flatten()].view_as(base)
+    outward = normals[:, index.flatten()].view_as(base).clone()
+    outward[:, 0] = outward[:, 1].mean(1, keepdim=True)  # the crown is a single point
     radial = torch.stack(
         [azimuth.deg2rad().sin(), torch.zeros_like(azimuth), azimuth.deg2rad().cos()], dim=-1
     )
-    lower = ((35 - level) / 40).clamp(0, 1)[..., None]
+    bridged = bridge_ears(base, azimuth[0], bulge=6.0)
+    base = torch.where((growth > 0)[..., None], bridged, base)
+    lower = ((35 - level) / 40).clamp(0, 1)
+    beside_ear = ((azimuth.abs() - 103).abs() < 24) & (level < 50)
+    lower = torch.where(beside_ear, 1.0, lower)[..., None]
     direction = functional.normalize(outward * (1 - lower) + radial * lower, dim=-1)
     position = base + direction * offset[..., None]
     ear_row = int(torch.argmin((level[:, level.shape[1] // 2] - 12).abs()))
@@ -211,6 +219,37 @@ def _place(
     hanging = torch.where(level < 0, reach - 0.04 * (-level) + offset, own)
     push = ((hanging - own).clamp(min=0) * present * (azimuth.abs() > 58))[..., None]
     return position + radial * push
+
+
+def bridge_ears(points: Tensor, azimuth: Tensor, bulge: float) -> Tensor:
+    """Replace the ears of a grid (B,R,C,3) by arcs from the cheek to the nape.
+
+    Args:
+        points: rows run down, columns to the subject's left, mm.
+        azimuth: (C,) degrees of the columns.
+        bulge: how far the arcs stand out of their chords, mm.
+    """
+    out = points
+    for side in (-1, 1):
+        angle = azimuth * side
+        first, last = int((angle - 83).abs().argmin()), int((angle - 123).abs().argmin())
+        share = ((angle - angle[first]) / (angle[last] - angle[first]))[:, None]
+        chord = torch.lerp(points[:, :, first, None], points[:, :, last, None], share)
+        arc = bulge * (share * (1 - share) * 4).clamp(min=0) * points.new_tensor([side, 0.0, 0.0])
+        over = ((share > 0) & (share < 1))[None, None]
+        out = torch.where(over, chord + arc, out)
+    return out
+
+
+def hide_ears(head: ProceduralHead, vertices: Tensor, covered: Tensor) -> Tensor:
+    """Flatten the ears of heads (B,V,3) where `covered` (B,) is above 0."""
+    rows, columns = (int(n) for n in head.grid_shape)
+    grid = vertices.view(-1, rows, columns, 3)
+    level = head.material[:, 1].view(rows, columns)
+    azimuth = head.material[:columns, 0].rad2deg()
+    beside = level[:, int((azimuth - 100).abs().argmin())]
+    near = ((beside > -42) & (beside < 48))[:, None, None] & (covered > 0)[:, None, None, None]
+    return torch.where(near, bridge_ears(grid, azimuth, bulge=2.0), grid).flatten(1, 2)
 
 
 def _shell_color(head: ProceduralHead, albedo: Tensor, keys: Tensor, is_cloth: Tensor) -> Tensor:

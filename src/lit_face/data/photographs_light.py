@@ -81,8 +81,8 @@ def sample_lights(keys: Tensor, contrast: float = 1.0) -> Lights:
     )
     strength = torch.stack(
         [
-            0.35 + 0.75 * key[:, 2],
-            0.30 * fill[:, 2],
+            0.50 + 1.15 * key[:, 2],
+            0.28 * fill[:, 2],
             0.8 * (rim[:, 2] - 0.55).clamp(min=0),
             0.30 * sky[:, 1],
         ],
@@ -95,7 +95,7 @@ def sample_lights(keys: Tensor, contrast: float = 1.0) -> Lights:
     tint = torch.stack([1 + warmth, 1 + 0.1 * warmth, 1 - warmth], dim=-1).clamp(0.6, 1.4)
     color = contrast * strength[..., None] * tint
     base = uniform(keys, _AMBIENT, 2)
-    ambient = (0.22 + 0.38 * base[:, :1]) * (
+    ambient = (0.12 + 0.28 * base[:, :1]) * (
         1 + 0.06 * (base[:, 1:] - 0.5) * color.new_tensor([1.0, 0.0, -1.0])
     )
     softness = uniform(keys, _SOFT, 4, low=0.02, high=0.25)

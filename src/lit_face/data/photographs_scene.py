@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_face.data.photographs_clothes import dress
-from lit_face.data.photographs_hair import grow_hair
+from lit_face.data.photographs_hair import grow_hair, hide_ears
 from lit_face.data.photographs_light import BANDS, Lights, irradiance
 from lit_face.data.random import normal
 from lit_face.geometry.meshes import vertex_normals
@@ -33,10 +33,12 @@ class Scene:
         part: (F,) which object a face belongs to.
         albedo, shading: (B,V,3) linear. gloss: (B,V,1) specular albedo.
         skin: (B,V,1) 1 = skin of the head. material: (V,1) SKIN, HAIR or CLOTH.
+        density: (B,V,1) 1, less where hair is thin.
         texture: (V,2) coordinates of fine detail: UV on the skin, else degrees and mm.
         iris: (V,2) mm from the middle of an iris.
         iris_color, skin_color, neck_color: (B,3) linear.
         cloth: (B,2,3) two colours of the clothes. pattern: (B,).
+        hat: (B,) 1 where the hair is a hat or a scarf.
     """
 
     vertices: Tensor
@@ -47,6 +49,7 @@ class Scene:
     shading: Tensor
     gloss: Tensor
     skin: Tensor
+    density: Tensor
     material: Tensor
     texture: Tensor
     iris: Tensor
@@ -55,6 +58,7 @@ class Scene:
     neck_color: Tensor
     pattern: Tensor
     cloth: Tensor
+    hat: Tensor
 
 
 def build_scene(
@@ -90,6 +94,7 @@ def build_scene(
         shading=irradiance(normals, radiance),
         gloss=_gloss(model, coefficients, keys),
         skin=regions.get("skin", ones[:, 0])[None, :, None].expand(len(keys), -1, -1),
+        density=ones.expand(len(keys), -1, -1),
         material=ones * SKIN,
         texture=model.uv,
         iris=ones * _NO_IRIS * ones.new_ones(2),
@@ -98,6 +103,7 @@ def build_scene(
         neck_color=_weighted(albedo, regions.get("neck", ones[:, 0])),
         pattern=torch.zeros_like(keys),
         cloth=albedo.new_zeros(len(keys), 2, 3),
+        hat=albedo.new_zeros(len(keys)),
     )
     if isinstance(model, ProceduralHead):
         scene.shading = scene.shading * _shadow(model, radiance)
@@ -133,24 +139,25 @@ def _shadow(head: ProceduralHead, radiance: Tensor) -> Tensor:
     lit = (head.light_transfer @ radiance).clamp(min=0)
     share = (lit + floor) / ((open_sky @ radiance).clamp(min=0) + floor)
     # Light bounces inside the mouth; teeth are not black.
-    share = torch.maximum(share, 0.45 * head.regions["mouth_interior"][:, None])
+    share = torch.maximum(share, 0.6 * head.regions["mouth_interior"][:, None])
     return share.clamp(0.05, 1.1)
 
 
 def _add_hair(scene: Scene, head: ProceduralHead, keys: Tensor, radiance: Tensor) -> None:
     shell = grow_hair(head, scene.vertices, scene.normals, scene.albedo, keys)
     # Ears lie flat under hair that covers them.
-    scene.vertices = scene.vertices - shell.covers_ears[:, None, None] * head.ear_relief
+    scene.vertices = hide_ears(head, scene.vertices, shell.covers_ears)
     bare = shell.bare[:, None, None] * head.regions["scalp"][:, None]
     scene.albedo = scene.albedo + bare * (0.97 * scene.skin_color[:, None] - scene.albedo)
     scene.skin = torch.maximum(scene.skin, bare)
+    scene.hat = shell.is_cloth
     count = shell.vertices.shape[1]
     _append(
         scene, shell.vertices, shell.normals, shell.faces,
         shading=irradiance(shell.normals, radiance) * shell.shade[..., None],
         albedo=shell.color[:, None].expand(-1, count, -1),
         gloss=0.5 * (1 - shell.is_cloth)[:, None, None].expand(-1, count, 1),
-        texture=shell.texture, material=HAIR,
+        texture=shell.texture, material=HAIR, density=shell.density[..., None],
     )  # fmt: skip
 
 
@@ -178,7 +185,7 @@ def _add_clothes(
 
 def _append(
     scene: Scene, vertices: Tensor, normals: Tensor, faces: Tensor, shading: Tensor, *,
-    albedo: Tensor, gloss: Tensor, texture: Tensor, material: int,
+    albedo: Tensor, gloss: Tensor, texture: Tensor, material: int, density: Tensor | None = None,
 ) -> None:  # fmt: skip
     """Join a part to the mesh; nothing of it counts as skin."""
     scene.faces = torch.cat([scene.faces, faces + scene.vertices.shape[1]])
@@ -190,6 +197,8 @@ def _append(
     scene.albedo = torch.cat([scene.albedo, albedo], dim=1)
     scene.gloss = torch.cat([scene.gloss, gloss], dim=1)
     scene.skin = torch.cat([scene.skin, torch.zeros_like(gloss)], dim=1)
+    density = torch.ones_like(gloss) if density is None else density
+    scene.density = torch.cat([scene.density, density], dim=1)
     scene.texture = torch.cat([scene.texture, texture])
     count = len(texture)
     scene.material = torch.cat([scene.material, scene.material.new_full((count, 1), material)])

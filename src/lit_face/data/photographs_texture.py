@@ -11,20 +11,20 @@ from torch.nn import functional
 from lit_face.data.random import normal
 
 SIZE = 256
-GRAIN, CLOUD, STRAND = range(3)
+GRAIN, CLOUD, STRAND, MOTTLE = range(4)
 
 
 @lru_cache(maxsize=4)
 def _bank(device: str) -> Tensor:
-    """Tiling noises (3 * SIZE * SIZE,) of unit variance: grain, cloud, vertical strands."""
+    """Tiling noises (4, SIZE * SIZE) of unit variance: grain, cloud, strands, skin."""
     keys = torch.tensor([11, 12, 13], dtype=torch.int64)
     noise = normal(keys, 0, SIZE, SIZE)
     grain = _smooth(noise[0], 1.0, 1.0)
     cloud = _smooth(noise[1], 9.0, 9.0) + 0.5 * _smooth(noise[1], 3.0, 3.0)
     strand = _smooth(noise[2], 1.0, 40.0) + 0.7 * _smooth(noise[2], 5.0, 70.0)
-    bank = torch.stack([grain, cloud, strand])
+    bank = torch.stack([grain, cloud, strand, grain + 0.7 * cloud])
     bank = bank / bank.flatten(1).std(dim=1)[:, None, None]
-    return bank.flatten().to(device)
+    return bank.flatten(1).to(device)
 
 
 def _smooth(noise: Tensor, across: float, along: float) -> Tensor:
@@ -37,20 +37,17 @@ def _smooth(noise: Tensor, across: float, along: float) -> Tensor:
     return noise / noise.std()
 
 
-def noise_at(kind: int | Tensor, x: Tensor, y: Tensor) -> Tensor:
+def noise_at(kind: int, x: Tensor, y: Tensor) -> Tensor:
     """Read noise of a kind at texel coordinates (N,), nearest, tiling."""
-    column = x.long().remainder(SIZE)
-    row = y.long().remainder(SIZE)
-    index = row * SIZE + column + kind * (SIZE * SIZE)
-    return _bank(str(x.device))[index]
+    index = ((y.long() & (SIZE - 1)) << 8) + (x.long() & (SIZE - 1))
+    return _bank(str(x.device))[kind].take(index)
 
 
 def map_at(texture: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Read a corner-aligned UV map (C,S,S) at (N,) coordinates, nearest: (N,C)."""
-    side = texture.shape[-1]
-    column = (u * (side - 1)).round().long().clamp(0, side - 1)
-    row = ((1 - v) * (side - 1)).round().long().clamp(0, side - 1)
-    return texture.flatten(1)[:, row * side + column].mT
+    """Read a corner-aligned UV map (S,S,C) at (N,) coordinates in [0,1], nearest: (N,C)."""
+    side = texture.shape[0]
+    index = ((1 - v) * (side - 1) + 0.5).long() * side + (u * (side - 1) + 0.5).long()
+    return texture.flatten(0, 1).index_select(0, index.clamp(0, side * side - 1))
 
 
 def random_field(noise: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The built-in procedural head: a nonlinear parametric head whose population became a linear model."""
+"""The built-in procedural head: a nonlinear head whose sampled population is a linear model."""
 
 from lit_face.morphable_models.procedural.head import ProceduralHead, procedural_head
 

@@ -295,7 +295,7 @@ def _windows(m: Material, neutral: Array) -> dict[str, Array]:
 
 
 def sample_expression(rng: np.random.Generator) -> Parameters:
-    """Draw one performance: a scaled full expression or a few movements, plus small ones everywhere.
+    """Draw one performance: a full expression, a few movements or none, plus small ones everywhere.
 
     Movements have antagonists (wide eyes against closed ones, pressed lips against an open jaw), so
     that the population's mean lies near the neutral face.
@@ -303,7 +303,9 @@ def sample_expression(rng: np.random.Generator) -> Parameters:
     p = dict.fromkeys(PARAMETERS, 0.0)
     names = list(NAMED)
     kind = rng.random()
-    if kind < 0.45:
+    if kind > 0.85:
+        pass
+    elif kind < 0.45:
         scale = rng.uniform(0.25, 1.05)
         for name, value in expand(NAMED[names[rng.integers(1, len(names))]]).items():
             p[name] += scale * value * rng.uniform(0.8, 1.1)
@@ -311,13 +313,13 @@ def sample_expression(rng: np.random.Generator) -> Parameters:
         for name in rng.choice(PARAMETERS, size=rng.integers(2, 7), replace=False):
             p[name] += rng.uniform(-0.35, 1.0) if name[:3] != "jaw" else rng.uniform(-0.1, 0.7)
     for name in PARAMETERS:
-        p[name] += 0.10 * rng.standard_normal()
+        p[name] += 0.07 * rng.standard_normal()
     p["jaw_open"] -= 0.07
     p["gaze_left"] += 0.40 * rng.standard_normal()
     p["gaze_up"] += 0.30 * rng.standard_normal()
     p["jaw_left"] += 0.2 * rng.standard_normal()
     p["mouth_left"] += 0.2 * rng.standard_normal()
-    blink = 0.07 * rng.standard_normal() - 0.03
+    blink = 0.07 * rng.standard_normal() + 0.02
     lower = {"eye_close": -0.3, "jaw_open": -0.06, "squint": -0.3, "pucker": -0.3, "smile": -0.3}
     for side in ("left", "right"):
         p[f"eye_close_{side}"] += blink

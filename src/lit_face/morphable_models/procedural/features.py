@@ -1,4 +1,4 @@
-"""The average face: brow ridge, sockets, lids and eyeballs, nose, lips, mouth interior, chin, ears."""
+"""The average face: brows, sockets, lids and eyeballs, nose, lips, mouth interior, chin, ears."""
 
 from __future__ import annotations
 
@@ -72,6 +72,9 @@ def build_material(grid: Grid) -> Material:
     """Evaluate the smooth head on the grid."""
     origin, direction = rays(grid.theta, grid.t)
     base = origin + direction * radius(grid.theta, grid.t)[:, None]
+    height = base[:, 1]
+    jaw = smoothstep(-height, -5, 60) * (1 - smoothstep(-height, 80, 105))
+    base[:, 0] *= 1 - 0.045 * jaw - 0.07 * smoothstep(-height, 70, 105)
     x, y = base[:, 0], base[:, 1]
     angle = np.degrees(np.abs(grid.theta))
     s = (86.0 * np.sin(np.minimum(np.abs(grid.theta), np.pi / 2)) - EYE_CENTRE[0]) / EYE_HALF_WIDTH

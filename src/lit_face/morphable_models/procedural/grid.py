@@ -1,8 +1,8 @@
-"""The procedural head's sampling grid: rows that follow facial features, columns of constant azimuth.
+"""The procedural head's sampling grid: rows follow facial features, columns have one azimuth.
 
 Material coordinates: azimuth `theta` about the vertical axis (0 in front, positive to the
-subject's left) and level `t` (mm; equal to y on the face, see `stations.py`). They never change with
-identity or expression, so a vertex always is the same place of the face.
+subject's left) and level `t` (mm; equal to y on the face, see `stations.py`). They never change
+with identity or expression, so a vertex always is the same place of the face.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ def _feature_curves(angle: Array) -> dict[str, Array]:
     upper_lip, upper_line, lower_line, lower_lip = _mouth_curves(mouth_x)
     s = (eye_x - EYE_CENTRE[0]) / EYE_HALF_WIDTH
     arch = 4.2 * np.exp(-(((eye_x - 39) / 14) ** 2)) - 0.10 * np.clip(eye_x - 44, 0, None)
-    arch = arch - 1.5 * np.exp(-(((eye_x - 8) / 10) ** 2))
+    arch = arch - 0.5 * np.exp(-(((eye_x - 8) / 10) ** 2))
     flat = np.zeros_like(angle)
     crease = upper_lid + 3.6 + 1.4 * np.exp(-(((s - 0.1) / 0.8) ** 2))
     jaw = -86 + 3 * smoothstep(angle, 8, 28) + 24 * smoothstep(angle, 18, 84)
     return {
-        "crown": flat + 170.5,
+        "crown": flat + 171.9,
         "hairline": _blend(flat + 99 - 0.02 * eye_x**2 / 10, 84, 60, angle),
         "forehead": _blend(flat + 68, 62, 44, angle),
         "brow_top": _blend(53.5 + arch, 51, 35, angle),

@@ -15,7 +15,8 @@ from torch import Tensor
 from lit_face.io.files import atomic_write, cache_root
 from lit_face.morphable_models.base import ModelArrays, MorphableModel
 from lit_face.morphable_models.procedural import expression as expressions
-from lit_face.morphable_models.procedural.albedo import AlbedoPainter, sample_albedo, scalp_weight
+from lit_face.morphable_models.procedural.albedo import AlbedoPainter, sample_albedo
+from lit_face.morphable_models.procedural.albedo_windows import scalp_weight
 from lit_face.morphable_models.procedural.detail import displacement_map
 from lit_face.morphable_models.procedural.features import (
     build_material,
@@ -92,9 +93,10 @@ class ProceduralHead(MorphableModel):
         return self.expression_table[self.expression_names.index(name)]
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Draw `count` plausible faces: normal identities, performances and colourings of the
-        sampled population (its expressions and colours are far from normal: eyes are open or
-        closed, people fair or dark).
+        """Draw plausible faces: normal identities, expressions and colours from the population.
+
+        Expressions and colours are far from normal (eyes are open or closed, people fair or
+        dark), so they are members of the sampled population plus a little noise.
 
         Args:
             count: how many.

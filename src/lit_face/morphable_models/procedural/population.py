@@ -1,4 +1,4 @@
-"""From sampled nonlinear heads to a linear model: principal components of people and expressions."""
+"""From sampled nonlinear heads to a linear model: principal components of a population."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def principal_components(
     twin = samples[:, mirror]
     if flip_x:
         twin[:, :, 0] *= -1
-    even = (samples + twin) * 0.5
-    odd = (samples - twin) * 0.5
+    odd = (samples - twin) * np.float32(0.5)
+    even = samples - odd
     shape = samples.shape[1:]
     mean = even.mean(axis=0)
     even -= mean

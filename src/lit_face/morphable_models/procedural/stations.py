@@ -2,9 +2,11 @@
 
 A ray family replaces latitude: above the brows rays leave one point and turn upwards to the
 crown, on the face they run horizontally from the vertical axis, under the jaw they turn downwards,
-and along the neck they slide down. Level t (mm) names the ray: t in [-60, 55] is its height, each 1.3
-above is one degree up, each 1.4 below one degree down, at most 50, then each 1 a millimetre lower. Distances are millimetres rounded, those of an average adult head. The proportions were
-compared with the neutral face of ICT-FaceKit (MIT licence).
+and along the neck they slide down. Level t (mm) names the ray: t in [-60, 55] is its height, each
+1.3 above is one degree up, each 1.4 below one degree down, at most 50, then each 1 a millimetre
+lower. Distances are those of an average adult head, rounded to millimetres; the proportions were
+measured on the neutral face of ICT-FaceKit (USC Institute for Creative Technologies, MIT licence;
+Li et al., CVPR 2020).
 """
 
 from __future__ import annotations

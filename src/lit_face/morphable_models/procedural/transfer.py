@@ -1,7 +1,8 @@
-"""How much of the sky each vertex sees: light transfer with self-shadowing, in spherical harmonics.
+"""How much of the sky each vertex sees: light transfer with self-shadowing.
 
-Precomputed radiance transfer: the light a diffuse point sends back is a fixed linear function of the
-environment, its row here. Source: Sloan, Kautz & Snyder (2002), "Precomputed radiance transfer".
+Precomputed radiance transfer: the light a diffuse point sends back is a fixed linear function of
+the environment's spherical harmonics, its row here. Source: Sloan, Kautz & Snyder (2002),
+"Precomputed radiance transfer for real-time rendering in dynamic, low-frequency lighting".
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lit_face.geometry.spherical_harmonics import sh_basis
 from lit_face.rendering.visibility import vertex_visibility
 
 BANDS = 5
-_DIRECTIONS = 160
+_DIRECTIONS = 112
 _PICTURE = 256  # pixels a side of the depth pictures
 _CHUNK = 16
 
