@@ -72,13 +72,15 @@ class W300LPDataModule(FaceDataModule):
             verify=self.verify,
         )
 
+    def prepare_data(self) -> None:
+        """Check all files and build the index; without a root, write the miniature."""
+        super().prepare_data()
+        if self.root is None:
+            log.info(
+                "data.root is not set: this is the built-in miniature of 300W-LP, in %s. For the "
+                "real photographs set data.root and morphable_model.root.",
+                self._folder(),
+            )
+
     def _folder(self) -> Path:
-        if self.root is not None:
-            return Path(self.root)
-        folder = miniature_w300lp()
-        log.info(
-            "data.root is not set: training on the built-in miniature of 300W-LP in %s. For the "
-            "real photographs set data.root=/path/to/300W_LP and morphable_model.root.",
-            folder,
-        )
-        return folder
+        return miniature_w300lp() if self.root is None else Path(self.root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lit_face.cli.training import fit, prepare
+from lit_face.cli.training import configure_logging, fit, prepare
 from lit_face.config.run_folder import read_run_config
 
 
@@ -13,6 +13,7 @@ def main() -> None:
     """Train this process's share of the run."""
     folder = Path(sys.argv[1])
     config = read_run_config(folder)
+    configure_logging(folder)
     fit(config, folder, prepare(config))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def config_from(overrides: Sequence[str]) -> tuple[dict[str, Any], Path] | None:
 
 def run(config: dict[str, Any], folder: Path) -> float | None:
     """Train as the plain config says; return the monitored metric for sweepers."""
+    configure_logging(folder)
     with user_errors():
         data = prepare(config)
     if local_processes(config["trainer"]) > 1:
@@ -64,7 +66,6 @@ def fit(config: dict[str, Any], folder: Path, data: Any) -> float | None:
 
     trusted = tuple(config.get("trusted_modules") or ())
     with user_errors():
-        _configure_logging(folder)
         data.setup("fit")
         method = instantiate(
             config["method"], trusted_modules=trusted, morphable_model=data.morphable_model
@@ -118,7 +119,7 @@ def _loggers(config: Mapping[str, Any], trusted: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def _configure_logging(folder: Path) -> None:
+def configure_logging(folder: Path) -> None:
     """Log to the terminal and to the run's train.log, on rank 0."""
     if int(os.environ.get("RANK", "0")) > 0:
         return
@@ -126,6 +127,9 @@ def _configure_logging(folder: Path) -> None:
         log.removeHandler(handler)
         handler.close()
     log.setLevel(logging.INFO)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     log.propagate = False
     for handler in (logging.StreamHandler(), logging.FileHandler(folder / "train.log")):
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))

@@ -21,7 +21,11 @@ from lit_face.config.instantiate import ConfigError, locate, targets
 _SPECIAL = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 # Arguments that the run passes to the object at a config path, besides the config's own.
-PROVIDED = {"method": {"morphable_model"}, "data": {"morphable_model", "seed"}}
+PROVIDED = {
+    "method": {"morphable_model"},
+    "data": {"morphable_model", "seed"},
+    "benchmark": {"morphable_model"},
+}
 
 
 def check_config(config: Any, known_keys: Iterable[str] | None = None) -> dict[str, Any]:

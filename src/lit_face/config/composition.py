@@ -85,8 +85,9 @@ def _key_problem(config: DictConfig, dotted: str) -> str | None:
     for part in dotted.split("."):
         if not isinstance(node, DictConfig):
             return None
-        if part not in node:
-            close = difflib.get_close_matches(part, [str(k) for k in node], n=1)
+        keys = [str(key) for key in node]  # `in` is false for missing values
+        if part not in keys:
+            close = difflib.get_close_matches(part, keys, n=1)
             hint = f"; did you mean '{'.'.join([*done, close[0]])}'?" if close else ""
             return f"{dotted}: there is no such option{hint} (add a new one with +{dotted}=...)"
         if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
