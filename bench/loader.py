@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lit_face.data.fit_parameters import pose_cameras
-from lit_face.data.fitted import collate
+from lit_face.data.fitted import collate, find_model
 from lit_face.data.miniature_w300lp import miniature_w300lp
 from lit_face.data.w300lp import W300LPDataset
 
@@ -126,11 +126,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as temporary:
         folder = Path(temporary)
         root = options.root or repeated(miniature_w300lp(), folder, samples)
+        model = find_model("300W-LP", root)
         start = time.perf_counter()
-        packed = W300LPDataset(root, "all", cache_folder=folder / "cache")
+        packed = W300LPDataset(root, "all", model, cache_folder=folder / "cache")
         build = time.perf_counter() - start
         start = time.perf_counter()
-        packed = W300LPDataset(root, "all", cache_folder=folder / "cache")
+        packed = W300LPDataset(root, "all", model, cache_folder=folder / "cache")
         reopen = time.perf_counter() - start
         per_file = PerFileDataset([root / name for name in packed.sample_ids])
         size = (packed.index.folder / "records.npy").stat().st_size / len(packed)
