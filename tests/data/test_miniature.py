@@ -7,11 +7,15 @@ import torch
 
 from lit_face.data import miniature_aflw2000, miniature_w300lp
 from lit_face.data.aflw2000 import AFLW2000Dataset
+from lit_face.data.landmarks import project_landmarks
 from lit_face.data.miniature_aflw2000 import plan_people
 from lit_face.data.miniature_w300lp import plan_photographs
 from lit_face.data.w300lp import W300LPDataset, photograph
 from lit_face.io.images import read_image
+from lit_face.morphable_models.bfm import load_bfm
 from lit_face.morphable_models.digest import model_digest
+from lit_face.morphable_models.procedural import procedural_head
+from tests.helpers.tolerances import assert_close
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,15 @@ def test_views_turn_one_person_like_face_profiling(plans):
     assert (angles.std(axis=0) > 5).all()
     yaw = angles[:, 1]
     assert min((yaw > 0).mean(), (yaw < 0).mean()) > 0.2
+
+
+def test_views_keep_the_points_of_their_photograph(w300lp_folder):
+    """As in the real files: pt2d of a turned view is that of view 0; `landmarks` has its own."""
+    views = [scipy.io.loadmat(w300lp_folder / "AFW" / f"AFW_000020_1_{k}.mat") for k in range(4)]
+    assert all((view["pt2d"] == views[0]["pt2d"]).all() for view in views)
+    folder = w300lp_folder / "landmarks" / "AFW"
+    own = [scipy.io.loadmat(folder / f"AFW_000020_1_{k}_pts.mat")["pts_3d"] for k in range(4)]
+    assert np.abs(own[3] - own[0]).mean() > 5
 
 
 def test_layout_has_the_real_names_and_types(w300lp_folder):
@@ -75,8 +88,20 @@ def test_the_built_in_miniature_is_read_by_the_real_loader(tmp_path):
         assert image.std() > 15, "a picture, not a plain colour"
     people = {photograph(name) for name in dataset.sample_ids}
     assert len(people) == 4
+    _check_head_and_its_bfm_agree(root, dataset, tmp_path)
     leftovers = [path for path in root.parent.parent.iterdir() if path.name.startswith(".")]
     assert not leftovers
+
+
+def _check_head_and_its_bfm_agree(root, dataset, cache):
+    """The head itself, with modes that BFM's layout has no room for, gives the same faces."""
+    head, bfm = procedural_head(), load_bfm(root.parent / "BFM")
+    assert head.expression_size > bfm.expression_size
+    same = W300LPDataset(root, "all", head, cache_folder=cache, max_rejected=0.25)
+    items = list(range(6))
+    from_head = project_landmarks(head, same.coefficients(items), same.camera)
+    from_bfm = project_landmarks(bfm, dataset.coefficients(items), dataset.camera)
+    assert_close(from_head, from_bfm, atol=5e-3, rtol=0.0)
 
 
 @pytest.mark.slow

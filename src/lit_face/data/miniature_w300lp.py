@@ -126,14 +126,18 @@ def _write_subset(
     images = render_faces(model, plan, render)
     points = matlab_landmarks(model, plan)
     random = np.random.default_rng(seed)
+    marked = points[0, :2]
     for item in range(len(plan)):
         name = _NAMES[subset].format(7 + 13 * (item // views)) + f"_{item % views}"
         fields = fit_fields(model, plan, item, seed)
         # People click within a pixel, and worse along the jaw.
         noise = random.normal(0, 1, (2, 68)) * np.where(np.arange(68) < 17, 2.0, 0.7)
-        fields["pt2d"] = points[item, :2] + noise
+        clicked = points[item, :2] + noise
+        if item % views == 0:
+            marked = clicked
+        fields["pt2d"] = marked  # the real views keep the points of the photograph, unturned
         write_pair(_made(root / subset) / name, images[item], fields)
-        landmarks = {"pts_2d": fields["pt2d"].T, "pts_3d": points[item, :2].T}
+        landmarks = {"pts_2d": clicked.T, "pts_3d": points[item, :2].T}
         scipy.io.savemat(_made(root / "landmarks" / subset) / f"{name}_pts.mat", landmarks)
         if subset == _FLIPPED:
             flipped = _made(root / f"{subset}_Flip") / name

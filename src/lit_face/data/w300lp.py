@@ -110,6 +110,7 @@ class W300LPDataset(FittedFaces):
         self._check_model(morphable_model)
 
     def _check_model(self, model: MorphableModel) -> None:
+        # Synthetic views store the points of their photograph, unturned: only those compare.
         originals = [i for i, name in enumerate(self.sample_ids) if name.endswith("_0")]
         items = [originals[i] for i in checked_items(len(originals))]
         if not items:
