@@ -45,7 +45,7 @@ def develop(linear: Tensor, keys: Tensor, strength: float = 1.0) -> Tensor:
     offset = uniform(keys, _GRAIN, 2, high=SIZE)[..., None, None]
     row = torch.arange(height, device=image.device)[:, None] + offset[:, 0].long()
     column = torch.arange(width, device=image.device) + offset[:, 1].long()
-    grain = noise_at(GRAIN, *torch.broadcast_tensors(column, row))
+    grain = noise_at(GRAIN, column + 0 * row, row + 0 * column)
     return (image + level[:, None, None, None] * grain[:, None]).clamp(0, 1)
 
 

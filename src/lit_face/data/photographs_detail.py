@@ -164,4 +164,4 @@ def _iris(scene: Scene, iris: Tensor, base: Tensor, shading: Tensor, image: Tens
     smeared = ((7.6 - radius) / 1.2).clamp(0, 1)[:, None]
     white = base.new_tensor([0.52, 0.48, 0.45]) * shading
     around = base + smeared * (torch.maximum(white, base) - base)
-    return around * (1 - inside) + color * shading * lid * inside
+    return torch.lerp(around, color * shading * lid, inside)

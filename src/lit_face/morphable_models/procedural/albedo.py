@@ -5,6 +5,8 @@ Diffuse albedo is in sRGB values [0,1]; specular albedo is one intensity in [0,1
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ from lit_face.morphable_models.procedural.albedo_windows import paint_windows
 from lit_face.morphable_models.procedural.features import Material
 from lit_face.morphable_models.procedural.grid import smoothstep
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Parameters = dict[str, float | int]
 
 # Skin from very fair to very dark (sRGB); a person's tone is a place on this line.
@@ -237,7 +239,7 @@ class AlbedoPainter:
             value += np.float32(amount) * w[name]
         value *= w["matt"]
         value += w["eyeball"] * (np.float32(0.85 + 0.05 * p["eyes"]) - value)
-        return np.clip(value, 0.02, 1.0)[:, None]
+        return np.asarray(np.clip(value, 0.02, 1.0)[:, None])
 
 
 def _mix(color: Array, weight: Array, target: Array) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lit_face.morphable_models.procedural.features import Material, bell, iris_offset, spot
 from lit_face.morphable_models.procedural.grid import smoothstep
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 def paint_windows(m: Material, neutral: Array) -> dict[str, Array]:

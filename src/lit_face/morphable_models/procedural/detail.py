@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
@@ -10,10 +12,10 @@ from scipy.ndimage import gaussian_filter
 from lit_face.morphable_models.procedural.features import Material, bell, spot
 from lit_face.morphable_models.procedural.grid import smoothstep
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
-def displacement_map(m: Material, uv: Array, size: int) -> NDArray[np.float32]:
+def displacement_map(m: Material, uv: Array, size: int) -> NDArray[Any]:
     """Displacement along the normal (1,S,S), mm; symmetric in its lines, random in its pores."""
     grid = m.grid
     u = uv[:, 0].reshape(grid.rows, grid.columns)[0]
@@ -23,7 +25,8 @@ def displacement_map(m: Material, uv: Array, size: int) -> NDArray[np.float32]:
 
     def lookup(values: Array) -> Array:
         table = values.reshape(grid.rows, grid.columns)[::-1]
-        return RegularGridInterpolator((v[::-1], u), table)(points).reshape(size, size)
+        values = RegularGridInterpolator((v[::-1], u), table)(points)
+        return np.asarray(values).reshape(size, size)
 
     a, y, front = lookup(m.a), lookup(m.y), lookup(m.front)
     inside_eye, inside_mouth = lookup(m.eye_inside), lookup(m.mouth_inside)
@@ -44,4 +47,4 @@ def displacement_map(m: Material, uv: Array, size: int) -> NDArray[np.float32]:
     lips = np.cos(a * 2.7 + 0.7 * wobble) * smoothstep(inside_mouth, 0.05, 0.3)
     out += frown + 0.05 * lips * spot(a, y, 0, -43.5, 28, 10, 3)
     out *= front * (1 - smoothstep(inside_eye, 0.0, 0.1) * spot(a, y, 31.5, 25, 16, 7, 3))
-    return out[None].astype(np.float32)
+    return np.asarray(out[None], dtype=np.float32)

@@ -7,6 +7,8 @@ _right act on one side of the subject.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,7 @@ from lit_face.morphable_models.procedural.features import (
 )
 from lit_face.morphable_models.procedural.grid import MOUTH_HALF_WIDTH, smoothstep
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Parameters = dict[str, float]
 
 _PAIRED = (
@@ -59,7 +61,7 @@ NAMED: dict[str, Parameters] = {
     "jaw_left": {"jaw_left": 1.0, "jaw_open": 0.15},
 }
 _HINGE = (12.0, -4.0)  # y, z of the jaw's axis, mm
-_JAW_RADIANS = 0.42
+_JAW_RADIANS = 0.34
 EYE_ROWS_EXTRA = 2.0
 
 
@@ -139,7 +141,7 @@ class ExpressionDeformer:
     @staticmethod
     def _ball(x: Array, y: Array) -> Array:
         square = (np.abs(x) - EYEBALL_CENTRE[0]) ** 2 + (y - EYEBALL_CENTRE[1]) ** 2
-        return np.sqrt(np.maximum((EYEBALL_RADIUS + 2.0) ** 2 - square, 9.0))
+        return np.asarray(np.sqrt(np.maximum((EYEBALL_RADIUS + 2.0) ** 2 - square, 9.0)))
 
     def _cheeks_and_nose(self, head: Array, p: Parameters) -> None:
         w, side = self._w, self._side
@@ -225,7 +227,8 @@ def _jaw_weight(m: Material) -> Array:
     angle = np.degrees(np.abs(grid.theta))
     weight = weight * (1 - smoothstep(angle, 66, 92))
     jaw = grid.row_of["jaw"]
-    return weight * (1 - smoothstep(row, jaw + 0.3, grid.row_of["throat"] + 1.5))
+    weight = weight * (1 - smoothstep(row, jaw + 0.3, grid.row_of["throat"] + 1.5))
+    return np.asarray(weight)
 
 
 def _lid_windows(m: Material, neutral: Array) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from lit_face.morphable_models.procedural.grid import (
 )
 from lit_face.morphable_models.procedural.stations import radius, rays
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 EYEBALL_CENTRE = np.array([31.5, 24.5, 53.6])
 IRIS_CENTRE = (31.2, 25.2)
@@ -96,7 +97,7 @@ def build_material(grid: Grid) -> Material:
 def _relief(m: Material) -> Array:
     """Radial displacement (V,) mm of the large soft forms."""
     a, y = m.a, m.y
-    out = 2.2 * spot(a, y, 26, 47 + 0 * y, 20, 7) + 1.2 * spot(a, y, 0, 44, 10, 8)
+    out = 2.2 * spot(a, y, 26, 47, 20, 7) + 1.2 * spot(a, y, 0, 44, 10, 8)
     out -= 5.0 * spot(a, y, 30, 27, 17, 12, 1.3) + 4.5 * spot(a, y, 16, 29, 7, 9)
     out += 2.0 * spot(a, y, 52, 2, 20, 15) + 1.0 * spot(a, y, 30, -2, 14, 12)
     out -= 1.4 * spot(a, y, 58, 38, 10, 14)

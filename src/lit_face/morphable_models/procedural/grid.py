@@ -8,12 +8,13 @@ with identity or expression, so a vertex always is the same place of the face.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 EYE_CENTRE = (31.5, 24.5)  # x, y of the palpebral fissure, mm
 EYE_HALF_WIDTH = 14.2

@@ -50,6 +50,16 @@ _ARRAYS = (
 )  # fmt: skip
 
 
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+_DIGEST = _digest()  # of the sources as imported, not as edited since
+
+
 class ProceduralHead(MorphableModel):
     """The built-in head: a `MorphableModel` that also knows its mirror and its people.
 
@@ -128,7 +138,7 @@ def procedural_head(
     Raises:
         OSError: the folder cannot be written.
     """
-    path = cache_root(cache_folder) / f"procedural_head-{_digest()}.npz"
+    path = cache_root(cache_folder) / f"procedural_head-{_DIGEST}.npz"
     if rebuild or not path.is_file():
         log.info("Building the procedural head (once) into %s", path)
         with atomic_write(path) as temporary:
@@ -141,13 +151,6 @@ def procedural_head(
         texture_detail={k[7:]: data.pop(k) for k in list(data) if k.startswith("detail_")},
     )
     return ProceduralHead(arrays, data)
-
-
-def _digest() -> str:
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _build() -> dict[str, NDArray[np.generic]]:

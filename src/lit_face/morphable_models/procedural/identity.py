@@ -8,6 +8,7 @@ windows, are what they change. Parameters are in standard deviations.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from lit_face.morphable_models.procedural.features import Material, bell, ear_relief, spot
 from lit_face.morphable_models.procedural.grid import smoothstep
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Parameters = dict[str, float]
 
 # name: how much it follows (masculine, heavy, old); the rest of its variance is its own.

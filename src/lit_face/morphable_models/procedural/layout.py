@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lit_face.morphable_models.procedural.features import Material, bell, spot
 from lit_face.morphable_models.procedural.grid import Grid, smoothstep
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 # Left-right twins of the 68 iBUG points.
 MIRROR_68 = np.array(
@@ -54,8 +56,8 @@ def landmark_index(grid: Grid, neutral: Array) -> NDArray[np.int64]:
     nose = slice(grid.row_of["brow_bottom"], grid.row_of["upper_lip"])
     for point, across, height in _AT_POINTS:
         distance = np.hypot(x[nose, front] - across, y[nose, front] - height)
-        row, column = np.unravel_index(int(np.argmin(distance)), distance.shape)
-        index[point] = (row + nose.start) * grid.columns + middle + column
+        down, along = divmod(int(np.argmin(distance)), distance.shape[1])
+        index[point] = (down + nose.start) * grid.columns + middle + along
     tip = neutral[:, 2].reshape(grid.rows, grid.columns)[nose, middle]
     index[30] = (int(np.argmax(tip)) + nose.start) * grid.columns + middle
     for point, azimuth, level in _JAW:
@@ -95,13 +97,14 @@ def uv_coordinates(m: Material) -> Array:
 
 
 def face_weight(grid: Grid, uv: Array) -> Array:
-    """The face in UV (V,): a rounded square from hairline to jaw, ear to ear."""
+    """The face in UV (V,): from hairline to jaw, ear to ear, rounder above than below."""
     rows = uv[:, 1].reshape(grid.rows, grid.columns)[:, 0]
     top, bottom = rows[grid.row_of["hairline"] - 1], rows[grid.row_of["jaw"]]
     x = np.abs(uv[:, 0] - 0.5) / 0.462
-    y = np.abs(uv[:, 1] - (top + bottom) / 2) / ((top - bottom) / 2)
-    radius = (x**2.7 + y**2.7) ** (1 / 2.7)
-    return np.clip((1.0 - radius) / 0.04 + 0.5, 0.0, 1.0)
+    y = (uv[:, 1] - (top + bottom) / 2) / ((top - bottom) / 2)
+    power = np.where(y > 0, 1.9, 2.9)
+    radius = (x**power + np.abs(y) ** power) ** (1 / power)
+    return np.asarray(np.clip((1.0 - radius) / 0.04 + 0.5, 0.0, 1.0))
 
 
 def regions(m: Material, uv: Array, scalp: Array) -> dict[str, Array]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +82,5 @@ def principal_components(
 def project(offsets: Array, basis: Array) -> Array:
     """Coefficients (N,K) whose offsets come nearest to `offsets` (N,V,C); components orthogonal."""
     flat = basis.reshape(-1, basis.shape[-1])
-    return (offsets.reshape(len(offsets), -1) @ flat) / np.maximum((flat**2).sum(0), 1e-20)
+    scale = np.maximum((flat**2).sum(0), 1e-20)
+    return np.asarray((offsets.reshape(len(offsets), -1) @ flat) / scale)

@@ -11,11 +11,13 @@ Li et al., CVPR 2020).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 AXIS_Z = -10.0
 _TOP, _BOTTOM = 55.0, -60.0
@@ -84,4 +86,4 @@ def radius(theta: Array, t: Array) -> Array:
     offset = degrees - around[piece]
     pick = np.arange(len(t))
     c = spline.c[:, piece, pick]
-    return ((c[0] * offset + c[1]) * offset + c[2]) * offset + c[3]
+    return np.asarray(((c[0] * offset + c[1]) * offset + c[2]) * offset + c[3])

@@ -8,6 +8,7 @@ the environment's spherical harmonics, its row here. Source: Sloan, Kautz & Snyd
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def fibonacci_sphere(count: int) -> Tensor:
     return torch.stack([radius * turn.cos(), radius * turn.sin(), z], dim=1).float()
 
 
-def light_transfer(vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArray[np.float32]:
+def light_transfer(vertices: NDArray[Any], faces: NDArray[np.int64]) -> NDArray[Any]:
     """Compute the transfer (V, BANDS^2) of a head: radiance coefficients to irradiance over pi.
 
     Args:
@@ -47,7 +48,8 @@ def light_transfer(vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> N
     points, triangles = torch.from_numpy(vertices), torch.from_numpy(faces)
     normals = vertex_normals(points[None], triangles)[0]
     directions = fibonacci_sphere(_DIRECTIONS)
-    seen = torch.cat([_seen(points, triangles, part) for part in directions.split(_CHUNK)])
+    chunks = [directions[i : i + _CHUNK] for i in range(0, _DIRECTIONS, _CHUNK)]
+    seen = torch.cat([_seen(points, triangles, part) for part in chunks])
     cosine = (directions @ normals.mT).clamp(min=0)
     weight = (seen * cosine) * (4 * math.pi / _DIRECTIONS / math.pi)
     return (weight.mT @ sh_basis(directions, BANDS)).numpy()
