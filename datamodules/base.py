@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import pytorch_lightning as pl
 from torch.utils.data import Dataset
@@ -111,7 +111,8 @@ class FaceDataModule(pl.LightningDataModule):
                 f"The training split has {size} samples, fewer than one batch of "
                 f"{self.batch_size} x {world_size} device(s); lower data.batch_size."
             )
-        sampler = EpochSampler(size, self.seed, shuffle=shuffle, rank=rank, world_size=world_size)
+        seed = self.seed + 1_000_003 * list(get_args(Split)).index(split)
+        sampler = EpochSampler(size, seed, shuffle=shuffle, rank=rank, world_size=world_size)
         return ResumableLoader(
-            dataset, sampler, self.batch_size, self.workers, collate, self.seed, drop_last=shuffle
+            dataset, sampler, self.batch_size, self.workers, collate, seed, drop_last=shuffle
         )

@@ -27,8 +27,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.skip = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (Lightning calls this when an epoch starts)."""
-        self.epoch = epoch
+        """Choose the epoch (Lightning calls this when one starts); evaluation never changes."""
+        self.epoch = epoch if self.shuffle else 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = torch.arange(self.size)
