@@ -133,7 +133,9 @@ def _shine(
     Source: Blinn (1977), "Models of light reflection"; Kajiya & Kay (1989) for hair.
     """
     direction, color = lights.direction[:, 0], lights.color[:, 0]
-    half = functional.normalize(direction + direction.new_tensor([0.0, 0.0, -1.0]), dim=-1)[image]
+    half = functional.normalize(direction + direction.new_tensor([0.0, 0.0, -1.0]), dim=-1)
+    lamp = torch.cat([half, direction, color], dim=1).index_select(0, image)
+    half, direction, color = lamp.split(3, dim=1)
     aligned = (normal * half).sum(-1).clamp_(0, 1)
     fourth = aligned.square().square()
     wide = fourth * fourth.square()  # power 12
@@ -144,8 +146,8 @@ def _shine(
     band = (1 - along * along).clamp(min=0) ** 40 * (0.3 + 0.7 * aligned[is_hair])
     lobe[is_hair] = 0.08 * band
     lobe[is_eye] = 6.0 * aligned[is_eye] ** 260
-    facing = (normal * direction[image]).sum(-1).mul_(4).clamp_(0, 1)
-    return (lobe * facing)[:, None] * color[image]
+    facing = (normal * direction).sum(-1).mul_(4).clamp_(0, 1)
+    return (lobe * facing)[:, None] * color
 
 
 def _iris(scene: Scene, iris: Tensor, base: Tensor, shading: Tensor, image: Tensor) -> Tensor:

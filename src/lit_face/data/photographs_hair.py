@@ -23,9 +23,9 @@ _STYLE, _LIMIT, _VOLUME, _LUMPS, _JITTER, _DYE, _PART = range(420, 427)
 # Azimuth (degrees) at which a hairline is given; level t (mm) down to which hair grows.
 _AZIMUTH = (0, 14, 28, 42, 54, 64, 74, 84, 94, 104, 116, 126, 145, 180)
 _HAIRLINES = {
-    "short": (93, 93, 91, 85, 70, 48, 22, 24, 42, 46, 34, -8, -56, -60),
-    "medium": (92, 92, 90, 82, 64, 34, -8, -34, -42, -46, -52, -70, -84, -86),
-    "long": (92, 92, 90, 80, 60, 26, -30, -110, -150, -152, -152, -152, -152, -152),
+    "short": (99, 98, 95, 86, 70, 48, 22, 24, 42, 46, 34, -8, -56, -60),
+    "medium": (97, 96, 93, 83, 64, 34, -8, -34, -42, -46, -52, -70, -84, -86),
+    "long": (98, 97, 93, 81, 60, 26, -30, -110, -150, -152, -152, -152, -152, -152),
     "fringe": (60, 60, 58, 55, 50, 36, 4, -20, -36, -46, -56, -72, -86, -88),
     "fringe_long": (62, 60, 57, 52, 46, 24, -40, -120, -150, -152, -152, -152, -152, -152),
     "receding": (122, 120, 108, 98, 86, 56, 26, 26, 42, 44, 30, -10, -54, -58),
@@ -119,7 +119,9 @@ def _growth(keys: Tensor, azimuth: Tensor, level: Tensor, style: Tensor) -> Tens
     sweep = torch.sin(azimuth[0].deg2rad() * 2.2) * front
     limit = limit + 10 * draw[:, 2:3] * sweep
     lower = torch.where(limit < -100, 0.0, 1.0)
+    fringe = table[style, :1] < 80
     ragged = torch.where(style[:, None] >= _STYLES.index("hat"), 0.0, 1.0) * lower
+    ragged = ragged * torch.where(fringe, 1.0, 0.6)
     limit = limit + ragged * 2.2 * normal(keys, _JITTER, azimuth.shape[1])
     # Distance to the hairline, not height above it: the line is steep beside the face.
     slope = torch.gradient(limit, spacing=(azimuth[0] * 1.4,), dim=1)[0].abs()
@@ -172,7 +174,9 @@ def grow_hair(
     offset = thick * (1 + lumps) * rise - _INSET * (1 - inside)
     offset = torch.where(has_shell[:, None, None], offset, -_INSET)
     growth = torch.where(has_shell[:, None, None], growth, -50.0)
-    position = _place(head, vertices, normals, index, azimuth, level, growth, offset)
+    fringe = torch.tensor([_HAIRLINES[s][0] < 80 for s in _STYLES], device=keys.device)[style]
+    up_swept = torch.where(fringe | is_cloth, 0.0, 0.4 + 0.8 * draw[:, 1])
+    position = _place(head, vertices, normals, index, azimuth, level, growth, offset, up_swept)
     # The shell alone is the hair; a hat leaves the painted hair around it.
     bare = torch.where(has_shell, ~is_cloth, draw[:, 1] < 0.6)
     hue = _shell_color(head, albedo, keys, is_cloth)
@@ -194,7 +198,7 @@ def grow_hair(
 
 def _place(
     head: ProceduralHead, vertices: Tensor, normals: Tensor, index: Tensor, azimuth: Tensor,
-    level: Tensor, growth: Tensor, offset: Tensor,
+    level: Tensor, growth: Tensor, offset: Tensor, up_swept: Tensor,
 ) -> Tensor:  # fmt: skip
     """Push the shell out; below the ears it hangs from the widest level above."""
     smooth = vertices - head.ear_relief
@@ -209,7 +213,11 @@ def _place(
     lower = ((35 - level) / 40).clamp(0, 1)
     beside_ear = ((azimuth.abs() - 103).abs() < 24) & (level < 50)
     lower = torch.where(beside_ear, 1.0, lower)[..., None]
-    direction = functional.normalize(outward * (1 - lower) + radial * lower, dim=-1)
+    outward = outward * (1 - lower) + radial * lower
+    # Without a fringe the hair over the forehead stands up and back.
+    front = torch.exp(-((azimuth / 50) ** 4)) * ((level - 55) / 25).clamp(0, 1)
+    swept = (up_swept[:, None, None] * front)[..., None]
+    direction = functional.normalize(outward + swept * outward.new_tensor([0.0, 0.9, -0.2]), dim=-1)
     position = base + direction * offset[..., None]
     ear_row = int(torch.argmin((level[:, level.shape[1] // 2] - 12).abs()))
     axis = position.new_tensor([0.0, 0.0, -10.0])

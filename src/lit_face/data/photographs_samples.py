@@ -76,7 +76,7 @@ def sample_surface(
     found = rasterize(fine, faces, (2 * height, 2 * width))
     quads = [found[:, y::2, x::2].flatten(1) for y in (0, 1) for x in (0, 1)]
     # One corner stands for its face; objects lie on different levels, emptiness on one of its own.
-    level = image_vertices[..., 2][:, faces[:, 0]] + 1e4 * (part + 1)
+    level = image_vertices[..., 2].index_select(1, faces[:, 0]) + 1e4 * (part + 1)
     level = torch.cat([level.new_zeros(batch, 1), level], dim=1)
     depth = [level.gather(1, quad + 1) for quad in quads]
     lowest = torch.minimum(torch.minimum(*depth[:2]), torch.minimum(*depth[2:]))
@@ -93,18 +93,17 @@ def sample_surface(
     within = pixel - image * (height * width)
     row = torch.div(within, width, rounding_mode="floor")
     place = torch.stack([within - row * width, row], dim=1) + shift
-    vertex = faces[face] + (image * image_vertices.shape[1])[:, None]
-    weights = _barycentric(image_vertices.flatten(0, 1)[vertex], place)
+    vertex = faces.index_select(0, face) + (image * image_vertices.shape[1])[:, None]
+    corners = image_vertices[..., :2].index_select(1, faces.flatten()).view(-1, 6)
+    weights = _barycentric(corners.index_select(0, face + image * len(faces)), place)
     covered = (around.flatten() >= 0).to(weights.dtype)
     shape = (batch, height, width)
     return Samples(pixel, vertex, weights, image, shape, len(plain), covered)
 
 
 def _barycentric(points: Tensor, place: Tensor) -> Tensor:
-    """Weights (N,3) of corners (N,3,3) at places (N,2); a little outside of the face is allowed."""
-    x = points[..., 0] - place[:, :1]
-    y = points[..., 1] - place[:, 1:]
-    (x0, x1, x2), (y0, y1, y2) = x.unbind(1), y.unbind(1)
+    """Weights (N,3) of corners (N,6) at places (N,2); a little outside of the face is allowed."""
+    x0, y0, x1, y1, x2, y2 = (points - place.repeat(1, 3)).unbind(1)
     areas = torch.stack([x1 * y2 - y1 * x2, x2 * y0 - y2 * x0, x0 * y1 - y0 * x1], dim=1)
     total = areas.sum(1, keepdim=True)
     weights = (areas / torch.where(total == 0, 1.0, total)).clamp(-0.5, 1.5)

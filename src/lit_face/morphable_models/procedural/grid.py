@@ -103,7 +103,7 @@ def _feature_curves(angle: Array) -> dict[str, Array]:
     upper_lip, upper_line, lower_line, lower_lip = _mouth_curves(mouth_x)
     s = (eye_x - EYE_CENTRE[0]) / EYE_HALF_WIDTH
     arch = 4.2 * np.exp(-(((eye_x - 39) / 14) ** 2)) - 0.10 * np.clip(eye_x - 44, 0, None)
-    arch = arch - 0.5 * np.exp(-(((eye_x - 8) / 10) ** 2))
+    arch = arch + 0.4 * np.exp(-(((eye_x - 8) / 10) ** 2))
     flat = np.zeros_like(angle)
     crease = upper_lid + 3.6 + 1.4 * np.exp(-(((s - 0.1) / 0.8) ** 2))
     jaw = -86 + 3 * smoothstep(angle, 8, 28) + 24 * smoothstep(angle, 18, 84)
