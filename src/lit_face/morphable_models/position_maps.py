@@ -87,11 +87,13 @@ class PositionMaps(nn.Module):
             image_points = torch.baddbmm(shift, linear, points[:, :, :count])
             rear = torch.bmm(linear[:, 2:], points[:, :, count:]).amin(dim=2)
             image_points[:, 2] -= rear
-            maps = image_points.new_zeros(len(points), 3, self.size * self.size)
-            maps[:, :, self.texels] = image_points
-            maps = maps.view(-1, 3, self.size, self.size)
             mirrored = torch.linalg.det(matrix[:, :, :3]) < 0
-            return torch.where(mirrored[:, None, None, None], maps.flip(-1), maps)
+            rows = self.texels // self.size
+            other_side = (2 * rows + 1) * self.size - 1 - self.texels  # the column from the right
+            places = torch.where(mirrored[:, None], other_side, self.texels)
+            maps = image_points.new_zeros(len(points), 3, self.size * self.size)
+            maps.scatter_(2, places[:, None].expand(-1, 3, -1), image_points)
+            return maps.view(-1, 3, self.size, self.size)
 
     def neighbours(self, uv: Tensor) -> tuple[Tensor, Tensor]:
         """Find the texels to read a map at any UV coordinates, bilinearly within the mask.

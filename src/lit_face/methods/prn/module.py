@@ -21,7 +21,7 @@ from lit_face.methods.prn.weights import WeightMask
 from lit_face.metrics.nme import NormalizedMeanError
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.position_maps import PositionMaps
-from lit_face.types import FaceBatch, Reconstruction
+from lit_face.types import FaceBatch, Reconstruction, required
 
 POSITION_SCALE = 1.1  # positions are divided by 1.1 * input_size, so that a sigmoid reaches them
 
@@ -41,6 +41,10 @@ class PRNModule(pl.LightningModule):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"image", "coefficients", "camera", "landmarks"})
+    weights: Tensor
+    landmark_texels: Tensor
+    landmark_weights: Tensor
+    faces: Tensor
 
     def __init__(
         self,
@@ -85,17 +89,18 @@ class PRNModule(pl.LightningModule):
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """Return the weighted loss of the batch, whose targets are made here on the device."""
         loss, target = self._loss(batch)
-        masks = self.position_maps.masks(batch.camera)[:, None]
+        masks = self.position_maps.masks(self._camera(batch))[:, None]
         outside = ((target < 0) | (target > 1)) & masks
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         self.log("train/unreachable", outside.float().mean() / masks.float().mean())
         return loss
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
         """Log the loss and the NME of the 68 landmarks (2D, box size, percent)."""
         loss, _ = self._loss(batch)
-        self.val_nme.update(self.predict_step(batch).landmarks, batch.landmarks)
-        self.log("val/loss", loss, batch_size=len(batch))
+        landmarks = required(batch.landmarks, "landmarks", type(self).__name__)
+        self.val_nme.update(self.predict_step(batch).landmarks, landmarks)
+        self.log("val/loss", loss, batch_size=len(batch), sync_dist=True)
         self.log("val/nme", self.val_nme, batch_size=len(batch), prog_bar=True)
 
     def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Reconstruction:
@@ -138,9 +143,19 @@ class PRNModule(pl.LightningModule):
     def _loss(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:
         predicted = self.network(batch.image)
         with fp32_region(), torch.no_grad():
-            target = self.position_maps(batch.coefficients, batch.camera) / self._scale
-            mirrored = torch.linalg.det(batch.camera.matrix[:, :, :3].float()) < 0
+            coefficients = required(batch.coefficients, "coefficients", type(self).__name__)
+            camera = self._camera(batch)
+            target = self.position_maps(coefficients, camera) / self._scale
+            mirrored = torch.linalg.det(camera.matrix[:, :, :3].float()) < 0
             weight = torch.where(mirrored[:, None, None], self.weights.flip(-1), self.weights)
         with fp32_region():
             loss = position_map_loss(predicted.float(), target, weight, self.loss, self.reduction)
         return loss, target
+
+    def _camera(self, batch: FaceBatch) -> AffineCamera:
+        camera = required(batch.camera, "camera", type(self).__name__)
+        if not isinstance(camera, AffineCamera):
+            raise ValueError(
+                f"{type(self).__name__} learns from affine cameras, found {type(camera).__name__}."
+            )
+        return camera
