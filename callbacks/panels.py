@@ -58,6 +58,7 @@ class Panels(pl.Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("val/faces", [picture], step=trainer.global_step)
-            elif hasattr(logger.experiment, "add_image"):
-                experiment: Any = logger.experiment
+                continue
+            experiment: Any = getattr(logger, "experiment", None)
+            if hasattr(experiment, "add_image"):
                 experiment.add_image("val/faces", picture, trainer.global_step, dataformats="HWC")

@@ -26,7 +26,8 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         variance = dist_functional.all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
         self._update_running(mean.detach(), variance.detach() * count / (count - 1))
         normalised = centred * torch.rsqrt(variance + self.eps)[:, None, None]
-        return (normalised * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+        result: Tensor = normalised * self.weight[:, None, None] + self.bias[:, None, None]
+        return result.to(input.dtype)
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, unbiased_variance: Tensor) -> None:
@@ -48,7 +49,8 @@ class SyncBatchNorm(LayerSync):
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace the layers in place; parameter names stay."""
         if next(model.parameters()).is_cuda:
-            return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            return converted
         for module in model.modules():
             if type(module) is nn.BatchNorm2d:
                 module.__class__ = SynchronisedBatchNorm2d
@@ -58,5 +60,5 @@ class SyncBatchNorm(LayerSync):
         """Turn our layers back into plain ones."""
         for module in model.modules():
             if type(module) is SynchronisedBatchNorm2d:
-                module.__class__ = nn.BatchNorm2d
+                module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
         return model

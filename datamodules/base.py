@@ -46,9 +46,14 @@ class FaceDataModule(pl.LightningDataModule):
         self.morphable_model = morphable_model
         self.seed, self.image_size = seed, image_size
         self.batch_size, self.workers = batch_size, workers
-        needs = {"image_size": image_size, "morphable_model": morphable_model}
-        self.eval_transform = FaceTransform.for_evaluation(**needs)
-        self.train_transform = augmentation(**needs) if augmentation else self.eval_transform
+        self.eval_transform = FaceTransform.for_evaluation(
+            image_size, morphable_model=morphable_model
+        )
+        self.train_transform = self.eval_transform
+        if augmentation is not None:
+            self.train_transform = augmentation(
+                image_size=image_size, morphable_model=morphable_model
+            )
         self.datasets: dict[Split, Dataset[dict[str, Any]]] = {}
         self._validated: set[str] = set()
 

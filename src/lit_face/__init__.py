@@ -1,4 +1,4 @@
-"""lit_face: learn 3D faces from images. Importing this package is light: no torch, no global state."""
+"""lit_face: learn 3D faces from images. Importing it is light: no torch, no global state."""
 
 from lit_face._compat import arm_torchvision_repair
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,26 @@ from torch import Tensor
 from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
 
 Camera = AffineCamera | PerspectiveCamera
+FieldType = TypeVar("FieldType")
+
+
+def required(value: FieldType | None, field_name: str, consumer: str) -> FieldType:
+    """Return an optional field that its consumer cannot do without.
+
+    Args:
+        value: of the field.
+        field_name: of `FaceBatch` or `Reconstruction`.
+        consumer: who needs it, for the message.
+
+    Raises:
+        ValueError: the field is absent; names the field and the consumer.
+    """
+    if value is None:
+        raise ValueError(
+            f"{consumer} needs the field '{field_name}', which this batch does not have; choose "
+            "data that provides it."
+        )
+    return value
 
 
 def _map_tensors(value: Any, function: Any) -> Any:
@@ -91,7 +111,9 @@ class FaceBatch(_TensorFields):
             if value is None:
                 continue
             if value.shape[0] != size or tuple(value.shape[1 : 1 + len(tail)]) != tail:
-                self._fail(dataset, name, f"({size}, {', '.join(map(str, tail))}, ...)", value.shape)
+                self._fail(
+                    dataset, name, f"({size}, {', '.join(map(str, tail))}, ...)", value.shape
+                )
             self._check_finite(dataset, name, value)
         for name, value in (self.coefficients or {}).items():
             if value.ndim != 2 or value.shape[0] != size:

@@ -107,7 +107,8 @@ def image_errors(predicted: Reconstruction, true: Truth) -> dict[str, np.ndarray
         for name, pair in pairs.items()
         for dimensions in (2, 3)
     }
-    errors |= _aligned_errors(*(points.cpu().numpy() for points in pairs["dense"]), true)
+    predicted_points, true_points = (points.cpu().numpy() for points in pairs["dense"])
+    errors |= _aligned_errors(predicted_points, true_points, true)
     if predicted.camera is None:
         angles = np.full_like(true.angles_deg, np.nan)
     else:

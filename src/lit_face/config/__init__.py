@@ -1,6 +1,6 @@
 """Pre-flight check of composed configs, allow-listed instantiate, run folders."""
 
-from lit_face.config.check import ConfigError, check_config
-from lit_face.config.instantiate import instantiate, locate
+from lit_face.config.check import check_config
+from lit_face.config.instantiate import ConfigError, instantiate, locate
 
 __all__ = ["ConfigError", "check_config", "instantiate", "locate"]

@@ -31,20 +31,25 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> tuple[list[st
     except HydraException as error:
         raise ConfigError([str(error).splitlines()[0]]) from error
     chosen = [o for o in parsed if o.key_or_group in groups]
-    problems = {o.input_line: _option_problem(o, groups) for o in chosen}
-    usable = [o.input_line for o in chosen if not problems[o.input_line]]
+    problems = {_line(o): _option_problem(o, groups) for o in chosen}
+    usable = [_line(o) for o in chosen if not problems[_line(o)]]
     base = compose_config(config_name, [line for line in usable if not _is_sweep(line, chosen)])
     for override in parsed:
         if override.key_or_group.startswith("hydra") or override in chosen:
             continue
         if not (override.is_add() or override.is_delete() or override.is_force_add()):
-            problems[override.input_line] = _key_problem(base, override.key_or_group)
-    good = [o.input_line for o in parsed if not problems.get(o.input_line)]
+            problems[_line(override)] = _key_problem(base, override.key_or_group)
+    good = [_line(o) for o in parsed if not problems.get(_line(o))]
     return [problem for problem in problems.values() if problem], good
 
 
+def _line(override: Override) -> str:
+    """Return an override as it was typed."""
+    return override.input_line or ""
+
+
 def _is_sweep(line: str, overrides: Sequence[Override]) -> bool:
-    return any(o.input_line == line and o.is_sweep_override() for o in overrides)
+    return any(_line(o) == line and o.is_sweep_override() for o in overrides)
 
 
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:

@@ -35,7 +35,8 @@ def nme(
     if dimensions == 3:
         depth = difference[..., 2:]
         difference = torch.cat([difference[..., :2], depth - depth.mean(dim=1, keepdim=True)], -1)
-    return torch.linalg.vector_norm(difference, dim=-1).mean(dim=1) / size
+    mean_distance: Tensor = torch.linalg.vector_norm(difference, dim=-1).mean(dim=1)
+    return mean_distance / size
 
 
 def _at_least_float32(points: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ def angle_errors_deg(predicted_deg: np.ndarray, true_deg: np.ndarray) -> np.ndar
     """Absolute differences of (N,3) angles, wrapped to [0, 180] degrees."""
     difference = np.abs(np.asarray(predicted_deg, np.float64) - np.asarray(true_deg, np.float64))
     difference = difference % 360.0
-    return np.minimum(difference, 360.0 - difference)
+    wrapped: np.ndarray = np.minimum(difference, 360.0 - difference)
+    return wrapped
 
 
 def within_protocol(true_deg: np.ndarray) -> np.ndarray:
     """Say for which (N,3) true angles the head pose protocol counts the image: all within 99."""
-    return (np.abs(true_deg) <= LIMIT_DEG).all(axis=1)
+    counted: np.ndarray = (np.abs(true_deg) <= LIMIT_DEG).all(axis=1)
+    return counted

@@ -12,7 +12,8 @@ _ABSENT = float("nan")
 
 def yaw_bin(yaw_deg: np.ndarray) -> np.ndarray:
     """Return 0, 1 or 2 for |yaw| in [0, 30], (30, 60], above 60 (out-of-range values too)."""
-    return np.digitize(np.abs(yaw_deg), [30.0, 60.0], right=True)
+    bins: np.ndarray = np.digitize(np.abs(yaw_deg), [30.0, 60.0], right=True)
+    return bins
 
 
 def balanced_summary(values: np.ndarray, yaw_deg: np.ndarray) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(eq=False)
 class ModelArrays:
-    """The content of a linear head model, in house units; a loader fills it, `MorphableModel` uses it.
+    """The content of a linear head model in house units, from a loader to `MorphableModel`.
 
     Attributes:
         mean: (V,3) float32, head space, mm.
@@ -104,9 +104,7 @@ class MorphableModel(nn.Module):
         """UV maps (C,S,S) that the model ships, by name."""
         return {name: getattr(self, f"detail_{name}") for name in self._detail_names}
 
-    def forward(
-        self, identity: Tensor, expression: Tensor, pose: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, identity: Tensor, expression: Tensor, pose: Tensor | None = None) -> Tensor:
         """Return vertices (B,V,3) in head space, mm.
 
         Args:
@@ -130,10 +128,8 @@ class MorphableModel(nn.Module):
         """Pick the 68 iBUG points (B,68,3) from vertices (B,V,3)."""
         return vertices[:, self.landmark_index]
 
-    def sample(
-        self, count: int, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Draw `count` faces: independent normal coefficients by name (identity, expression, albedo)."""
+    def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Draw `count` faces: normal coefficients (count,K) of identity, expression and albedo."""
         device = self.mean.device
         sizes = {
             "identity": self.identity_size,

@@ -172,8 +172,10 @@ def _resnet(name: str) -> tuple[nn.Module, int]:
             "'resnet18' or 'resnet50'."
         )
     network = builder(weights=None)
-    channels = network.fc.in_features
-    return nn.Sequential(*list(network.children())[:-2]), int(channels)
+    classifier = network.get_submodule("fc")
+    if not isinstance(classifier, nn.Linear):
+        raise TypeError(f"torchvision's {name} should end in a linear layer, found {classifier}.")
+    return nn.Sequential(*list(network.children())[:-2]), classifier.in_features
 
 
 def _glorot(module: nn.Module) -> None:
