@@ -9,6 +9,7 @@ from lit_face.data.photographs_light import irradiance, sample_lights
 from lit_face.data.photographs_samples import sample_surface
 from lit_face.data.random import sample_keys
 from lit_face.geometry.cameras import AffineCamera
+from lit_face.geometry.meshes import vertex_normals
 from lit_face.geometry.rotations import matrix_to_euler
 from lit_face.morphable_models.base import ModelArrays, MorphableModel
 from lit_face.morphable_models.procedural import procedural_head
@@ -78,11 +79,15 @@ def test_skin_mask_holds_the_visible_face(head, shot):
     bald = render_photographs(head, people, camera, keys, SIZE, 0.0, hair=False)
     vertices = camera.project(head(people["identity"], people["expression"]))
     seen = vertex_visibility(vertices, head.faces, SIZE)[:, head.landmark_index] > 0
+    shapes = head(people["identity"], people["expression"])
+    axes = torch.nn.functional.normalize(camera.matrix[:, :, :3], dim=2)
+    normals = vertex_normals(shapes, head.faces)[:, head.landmark_index] @ axes.mT
+    seen &= normals[..., 2] < -0.4  # not on the outline
     points = head.landmarks(vertices)
     inside = (
         (points[..., :2] > 2) & (points[..., :2] < torch.tensor([SIZE[1] - 3, SIZE[0] - 3]))
     ).all(-1)
-    # Nose, brows and cheeks: not on the outline, not beside an eyeball or the inner mouth.
+    # Nose and brows: not beside an eyeball or the inner mouth.
     for landmark in (19, 24, 28, 29, 30, 33):
         rows = (seen[:, landmark] & inside[:, landmark]).nonzero()[:, 0]
         x, y = points[rows, landmark, :2].round().long().unbind(-1)

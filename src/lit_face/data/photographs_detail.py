@@ -135,7 +135,7 @@ def _shine(
     direction, color = lights.direction[:, 0], lights.color[:, 0]
     half = functional.normalize(direction + direction.new_tensor([0.0, 0.0, -1.0]), dim=-1)
     lamp = torch.cat([half, direction, color], dim=1).index_select(0, image)
-    half, direction, color = lamp.split(3, dim=1)
+    half, direction, color = lamp[:, :3], lamp[:, 3:6], lamp[:, 6:]
     aligned = (normal * half).sum(-1).clamp_(0, 1)
     fourth = aligned.square().square()
     wide = fourth * fourth.square()  # power 12

@@ -100,7 +100,7 @@ def build_scene(
         iris=ones * _NO_IRIS * ones.new_ones(2),
         iris_color=albedo.mean(1),
         skin_color=_weighted(albedo, regions.get("nose", ones[:, 0])),
-        neck_color=_weighted(albedo, regions.get("neck", ones[:, 0])),
+        neck_color=_weighted(albedo, _bare_neck(regions, ones[:, 0])),
         pattern=torch.zeros_like(keys),
         cloth=albedo.new_zeros(len(keys), 2, 3),
         hat=albedo.new_zeros(len(keys)),
@@ -118,6 +118,13 @@ def build_scene(
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight[:, None]).sum(1) / weight.sum().clamp(min=1e-6)
+
+
+def _bare_neck(regions: Mapping[str, Tensor], everything: Tensor) -> Tensor:
+    """Weights (V,) of the neck where no hair grows; everything if the model names no neck."""
+    if "neck" not in regions:
+        return everything
+    return regions["neck"] * (1 - regions.get("scalp", torch.zeros_like(everything)))
 
 
 def _gloss(model: MorphableModel, coefficients: Mapping[str, Tensor], keys: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ def _shadow(head: ProceduralHead, radiance: Tensor) -> Tensor:
     lit = (head.light_transfer @ radiance).clamp(min=0)
     share = (lit + floor) / ((open_sky @ radiance).clamp(min=0) + floor)
     # Light bounces inside the mouth; teeth are not black.
-    share = torch.maximum(share, 0.6 * head.regions["mouth_interior"][:, None])
+    share = torch.maximum(share, 0.75 * head.regions["mouth_interior"][:, None])
     return share.clamp(0.05, 1.1)
 
 
@@ -148,7 +155,10 @@ def _add_hair(scene: Scene, head: ProceduralHead, keys: Tensor, radiance: Tensor
     # Ears lie flat under hair that covers them.
     scene.vertices = hide_ears(head, scene.vertices, shell.covers_ears)
     bare = shell.bare[:, None, None] * head.regions["scalp"][:, None]
-    scene.albedo = scene.albedo + bare * (0.97 * scene.skin_color[:, None] - scene.albedo)
+    azimuth, level = head.material.unbind(1)
+    forehead = ((azimuth.abs() < 0.6) & (level > 58) & (level < 80)).float()
+    skin = _weighted(scene.albedo, forehead)[:, None]
+    scene.albedo = scene.albedo + (6 * bare).clamp(max=1) * (skin - scene.albedo)
     scene.skin = torch.maximum(scene.skin, bare)
     scene.hat = shell.is_cloth
     count = shell.vertices.shape[1]

@@ -211,7 +211,7 @@ class AlbedoPainter:
         place = self._places["eye"]
         w = {n: self._w[n][place] for n in ("eye_shade", "caruncle", "iris_radius", "eyeball")}
         iris = _pick(_IRIS, float(person["iris"]))[:, None]
-        white = np.array([[0.86], [0.83], [0.81]]) * (1 - 0.025 * p["sclera"])
+        white = np.array([[0.82], [0.79], [0.77]]) * (1 - 0.025 * p["sclera"])
         ball = white * (1 - 0.22 * w["eye_shade"])
         _mix(ball, w["caruncle"], np.array([[0.72], [0.45], [0.42]]))
         radius = w["iris_radius"]

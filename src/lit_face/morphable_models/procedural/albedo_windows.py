@@ -34,6 +34,9 @@ def paint_windows(m: Material, neutral: Array) -> dict[str, Array]:
     ball = ((row > upper + 1) & (row < lower - 1)) * in_eye
     nx, ny = np.abs(neutral[:, 0]), neutral[:, 1]
     iris = np.hypot(*iris_offset(m, neutral).T)
+    teeth = pocket * ((f > 0.14) & (f < 0.40)) + 0.8 * pocket * ((f > 0.76) & (f < 0.90))
+    gaps = sum(bell(nx, middle, 1.0) for middle in (0.0, 8.2, 14.6))
+    teeth = teeth * (1 - 0.22 * gaps)
     degrees = np.degrees(np.abs(grid.theta))
     cheek_line = np.interp(
         degrees, [0, 9, 13, 20, 30, 45, 58, 68, 76, 84],
@@ -71,7 +74,7 @@ def paint_windows(m: Material, neutral: Array) -> dict[str, Array]:
         "wet": (bell(row, line_u, 1.0) + bell(row, line_l, 1.0)) * in_mouth * 0.6,
         "cavity": pocket,
         "gum": pocket * (f < 0.14) + pocket * (f > 0.90),
-        "teeth": pocket * ((f > 0.14) & (f < 0.40)) + 0.85 * pocket * ((f > 0.76) & (f < 0.90)),
+        "teeth": teeth * (1 - smoothstep(nx, 15, 22)),
         "tongue": pocket * ((f > 0.60) & (f < 0.74)),
         "beard": beard,
         "moustache": smoothstep(-y, 21.5, 25) * (1 - smoothstep(row, up - 1.2, up + 0.2))

@@ -120,10 +120,10 @@ class ExpressionDeformer:
         close, squint = self._both(p, "eye_close"), self._both(p, "squint")
         gap = w["lid_gap"]
         brow = self._both(p, "brow_down")
-        drop = (0.95 * close + 0.16 * squint + 0.12 * brow) * gap
+        drop = (1.03 * close + 0.16 * squint + 0.12 * brow) * gap
         lift = (0.05 * close + 0.30 * squint) * gap
         old = head[:, 1].copy()
-        head[:, 1] -= w["upper_lid"] * np.minimum(drop, gap)
+        head[:, 1] -= w["upper_lid"] * np.minimum(drop, 1.05 * gap)
         head[:, 1] += w["lower_lid"] * lift
         moved = w["upper_lid"] + w["lower_lid"]
         on_ball = np.minimum(moved * 1.5, 1) * w["eye_window"]
@@ -238,7 +238,7 @@ def _lid_windows(m: Material, neutral: Array) -> dict[str, Array]:
     upper, lower, crease = (grid.row_of[n] for n in ("upper_lid", "lower_lid", "crease"))
     inside = np.minimum(m.eye_inside * 4, 1.0)
     gap = np.tile(np.clip(height[upper] - height[lower], 0, None), grid.rows)
-    gap = gap * smoothstep(m.eye_inside, 0.0, 0.12)
+    gap = gap * smoothstep(m.eye_inside, 0.0, 0.03)
     rise = smoothstep(row, crease - 2.5, upper) * (row <= upper + 1)
     fall = (1 - smoothstep(row, lower, lower + 5.0)) * (row >= lower - 1)
     ball = ((row > upper + 1) & (row < lower - 1)) * smoothstep(m.eye_inside, 0.02, 0.45)

@@ -255,7 +255,7 @@ def _brows_and_eyes(head: Array, w: dict[str, Array], p: _Getter) -> None:
     tilt = 0.045 * p("eye_tilt")
     head[:, 0] += eye * side * (size * dx - tilt * dy)
     head[:, 1] += eye * (size * dy + tilt * dx)
-    _scale(head, core, 0.11 * p.sided("eye_open"), 1, centre_y)
+    _scale(head, core, 0.085 * p.sided("eye_open"), 1, centre_y)
     _push(head, eye, 1.5 * p("eye_spacing") * side, 0)
     _push(head, eye, 0.8 * p.sided("eye_height"), 1)
     _push(head, eye, 1.1 * p("eye_depth"), 2)
