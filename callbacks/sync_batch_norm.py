@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_functional
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """all_reduce with a gradient, which is the sum over the processes too."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _total(value: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(value)
+    return total
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
@@ -21,9 +43,9 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         count = float(values.numel() // values.shape[1]) * dist.get_world_size()
-        mean = dist_functional.all_reduce(values.sum(dim=(0, 2, 3))) / count
+        mean = _total(values.sum(dim=(0, 2, 3))) / count
         centred = values - mean[:, None, None]
-        variance = dist_functional.all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        variance = _total(centred.square().sum(dim=(0, 2, 3))) / count
         self._update_running(mean.detach(), variance.detach() * count / (count - 1))
         normalised = centred * torch.rsqrt(variance + self.eps)[:, None, None]
         result: Tensor = normalised * self.weight[:, None, None] + self.bias[:, None, None]
