@@ -27,7 +27,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def _total(value: Tensor) -> Tensor:
-    total: Tensor = _SumOverProcesses.apply(value)
+    total: Tensor = _SumOverProcesses.apply(value)  # type: ignore[no-untyped-call]
     return total
 
 
