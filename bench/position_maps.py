@@ -1,7 +1,7 @@
 """Position maps a second: python bench/position_maps.py [--quick].
 
-Left: coefficients times a fixed matrix, a batch at a time, as training makes its targets. Right: what
-projects without this do for each image: decode the vertices with NumPy, project them, rasterise
+Left: coefficients times a fixed matrix, a batch at a time, as training makes its targets. Right:
+what projects without this do for each image: decode the vertices with NumPy, project them, rasterise
 three attributes over the UV layout with a compiled loop (written for this bench, face3d's scheme:
 bounding boxes, barycentric test, one image at a time). Both make the same map; the
 difference (99.9th percentile of the texels, pixels) is printed.
@@ -26,7 +26,9 @@ from lit_face.morphable_models.procedural import procedural_head
 
 
 @numba.njit(cache=True, fastmath=True)
-def rasterise(texels, values, faces, size, out):  # type: ignore[no-untyped-def]
+def rasterise(
+    texels: np.ndarray, values: np.ndarray, faces: np.ndarray, size: int, out: np.ndarray
+) -> None:
     """Write values (V,3) interpolated over faces into out (size,size,3)."""
     for number in range(len(faces)):
         a, b, c = faces[number, 0], faces[number, 1], faces[number, 2]

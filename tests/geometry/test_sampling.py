@@ -95,3 +95,19 @@ def test_errors_name_the_choice():
         sample_image(random_image(), torch.zeros(2, 1, 2), mode="cubic")
     with pytest.raises(TypeError, match="bfloat16"):
         sample_image(random_image().bfloat16(), torch.zeros(2, 1, 2))
+
+
+def test_shrinking_with_antialias_reads_means_and_keeps_places():
+    """A checkerboard turns grey instead of moire; a smooth picture is read where it was."""
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    board = ((rows + columns) % 2).float()[None, None]
+    shrink = torch.diag(torch.tensor([0.25, 0.25, 1.0]))[None]
+    shrink[:, :2, 2] = 0.1
+    inner = warp_image(board, shrink, (16, 16), antialias=True)[..., 1:-1, 1:-1]
+    assert_close(inner, torch.full_like(inner, 0.5))
+    ramp = columns.float()[None, None]
+    read = warp_image(ramp, shrink, (16, 16), antialias=True)[..., 2:-2, 2:-2]
+    assert_close(read, warp_image(ramp, shrink, (16, 16))[..., 2:-2, 2:-2], atol=1e-4, rtol=0)
+    big = torch.diag(torch.tensor([1.3, 1.3, 1.0]))[None]
+    enlarged = warp_image(board, big, (64, 64), antialias=True)
+    assert torch.equal(enlarged, warp_image(board, big, (64, 64)))

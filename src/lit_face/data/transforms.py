@@ -121,12 +121,12 @@ class FaceTransform(nn.Module):
             image = batch.image
             image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
             size = (self.image_size, self.image_size)
-            image = warp_image(image, matrix, size, padding=self.padding)
+            image = warp_image(image, matrix, size, self.padding, antialias=True)
             image = image * self._between(keys, _COLOR, self.color, 3)[:, :, None, None]
             image, visible = occlude(image.clamp(0, 1), keys, self.occlusion)
             skin_mask = batch.skin_mask
             if skin_mask is not None:
-                skin_mask = warp_image(skin_mask.float(), matrix, size, padding="zeros") * visible
+                skin_mask = warp_image(skin_mask.float(), matrix, size, antialias=True) * visible
             return replace(
                 batch,
                 image=image,

@@ -64,7 +64,11 @@ def sample_image(
 
 @fp32_region()
 def warp_image(
-    image: Tensor, transform: Tensor, size: tuple[int, int], padding: Padding = "zeros"
+    image: Tensor,
+    transform: Tensor,
+    size: tuple[int, int],
+    padding: Padding = "zeros",
+    antialias: bool = False,
 ) -> Tensor:
     """Warp images by an affine map of pixel coordinates, bilinearly.
 
@@ -73,11 +77,25 @@ def warp_image(
         transform: (B,3,3) pixels of the image to pixels of the result, last row (0, 0, 1).
         size: height and width of the result.
         padding: as in `sample_image`.
+        antialias: where a picture shrinks, read it from its half, quarter, ... (means of 2 x 2
+            pixels), whichever is nearest in scale.
 
     Returns:
         (B,C,*size).
     """
-    return sample_image(image, source_points(transform, size, image.dtype), padding=padding)
+    points = source_points(transform, size, image.dtype)
+    if not antialias:
+        return sample_image(image, points, padding=padding)
+    shrinking = torch.linalg.det(transform[:, :2, :2].double()).abs().clamp(min=1e-12).rsqrt()
+    levels = torch.log2(shrinking).round().long().clamp(min=0)
+    result = image.new_empty(len(image), image.shape[1], *size)
+    for level in levels.unique().tolist():
+        rows = (levels == level).nonzero().squeeze(1)
+        factor = 2**level
+        smaller = image[rows] if factor == 1 else F.avg_pool2d(image[rows], factor)
+        moved = (points[rows] - (factor - 1) / 2) / factor
+        result[rows] = sample_image(smaller, moved, padding=padding)
+    return result
 
 
 def source_points(transform: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:

@@ -75,6 +75,8 @@ class PRNNetwork(nn.Module):
             two.
         backbone: 'resfcn' (the paper's encoder) or the name of a torchvision ResNet
             ('resnet18', 'resnet50', ...), trained from scratch; depth is then 5.
+        output_layers: how many of the last layers have three channels only (3 in the paper; 1
+            learns faster in short trainings).
         norm_momentum: share of the new batch in the running statistics; 0.001 is TensorFlow's
             decay of 0.999.
 
@@ -89,6 +91,7 @@ class PRNNetwork(nn.Module):
         input_size: int = 256,
         uv_size: int = 256,
         backbone: str = "resfcn",
+        output_layers: int = 3,
         norm_momentum: float = 0.001,
     ) -> None:
         super().__init__()
@@ -107,8 +110,12 @@ class PRNNetwork(nn.Module):
                 )
             self.encoder, channels = _resnet(backbone)
         ups = int(math.log2(uv_size * 2**depth // input_size))
-        self.decoder = _decoder(channels, width, ups, norm_momentum)
-        self.output = _NormRelu(_transposed(3, 3, 1), 3, norm_momentum, relu=False)
+        layers, channels = _decoder(channels, width, ups, norm_momentum)
+        for _ in range(output_layers - 1):
+            layers.append(_transposed_layer(channels, 3, 1, norm_momentum))
+            channels = 3
+        self.decoder = nn.Sequential(*layers)
+        self.output = _NormRelu(_transposed(channels, 3, 1), 3, norm_momentum, relu=False)
         self.apply(_glorot)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -148,18 +155,22 @@ def _encoder(width: int, depth: int, momentum: float) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _decoder(channels: int, width: int, ups: int, momentum: float) -> nn.Module:
-    def layer(channels_in: int, channels_out: int, stride: int) -> nn.Module:
-        return _NormRelu(_transposed(channels_in, channels_out, stride), channels_out, momentum)
+def _transposed_layer(
+    channels_in: int, channels_out: int, stride: int, momentum: float
+) -> nn.Module:
+    return _NormRelu(_transposed(channels_in, channels_out, stride), channels_out, momentum)
 
-    layers = [layer(channels, channels, 1)]
+
+def _decoder(channels: int, width: int, ups: int, momentum: float) -> tuple[list[nn.Module], int]:
+    """Return the layers up to the map's size, and their channels."""
+    layers = [_transposed_layer(channels, channels, 1, momentum)]
     for _ in range(ups):
         following = max(channels // 2, width)
-        repeats = 3 if following >= 4 * width else 2
-        layers.append(layer(channels, following, 2))
-        layers.extend(layer(following, following, 1) for _ in range(repeats - 1))
+        layers.append(_transposed_layer(channels, following, 2, momentum))
+        repeats = 2 if following >= 4 * width else 1
+        layers += [_transposed_layer(following, following, 1, momentum) for _ in range(repeats)]
         channels = following
-    return nn.Sequential(*layers, layer(channels, 3, 1), layer(3, 3, 1))
+    return layers, channels
 
 
 def _resnet(name: str) -> tuple[nn.Module, int]:
