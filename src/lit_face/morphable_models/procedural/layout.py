@@ -37,9 +37,16 @@ _AT_POINTS = (
 )  # fmt: skip
 # Jaw line from the chin to the left ear: azimuth (degrees), level t (mm).
 _JAW = (
-    (8, 0, -82), (9, 9.5, -80.5), (10, 20, -77), (11, 31, -70), (12, 47, -58), (13, 59.5, -40),
-    (14, 66.5, -18), (15, 71, 4), (16, 74, 26),
-)  # fmt: skip
+    (8, 0, -86),
+    (9, 9.5, -86),
+    (10, 20.5, -84),
+    (11, 33.5, -78),
+    (12, 48, -62),
+    (13, 59.5, -42),
+    (14, 66.5, -18),
+    (15, 71, 4),
+    (16, 74, 26),
+)
 
 
 def landmark_index(grid: Grid, neutral: Array) -> NDArray[np.int64]:
@@ -99,10 +106,10 @@ def uv_coordinates(m: Material) -> Array:
 def face_weight(grid: Grid, uv: Array) -> Array:
     """The face in UV (V,): from hairline to jaw, ear to ear, rounder above than below."""
     rows = uv[:, 1].reshape(grid.rows, grid.columns)[:, 0]
-    top, bottom = rows[grid.row_of["hairline"] - 1], rows[grid.row_of["jaw"]]
-    x = np.abs(uv[:, 0] - 0.5) / 0.462
+    top, bottom = rows[grid.row_of["hairline"] - 1], rows[grid.row_of["jaw"] + 2]
+    x = np.abs(uv[:, 0] - 0.5) / 0.466
     y = (uv[:, 1] - (top + bottom) / 2) / ((top - bottom) / 2)
-    power = np.where(y > 0, 1.9, 2.9)
+    power = np.where(y > 0, 1.85, 4.0)
     radius = (x**power + np.abs(y) ** power) ** (1 / power)
     return np.asarray(np.clip((1.0 - radius) / 0.04 + 0.5, 0.0, 1.0))
 
