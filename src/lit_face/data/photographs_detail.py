@@ -75,7 +75,7 @@ def _skin_detail(
     """Normals with the fine displacement (N,3), and the factor (N,1) it and mottling make."""
     u, v = texture.unbind(1)
     x, y = offset[image].unbind(1)
-    factor = 1 + 0.022 * noise_at(MOTTLE, u * 260 + x, v * 260 + y)
+    factor = 1 + 0.015 * noise_at(MOTTLE, u * 260 + x, v * 260 + y)
     relief = model.texture_detail.get("displacement")
     if relief is None:
         return normal, factor[:, None]
@@ -86,7 +86,7 @@ def _skin_detail(
     bumpy = normal - slope[:, :1] * axes[image, :, 0] - slope[:, 1:] * axes[image, :, 1]
     bumpy = functional.normalize(bumpy, dim=-1)
     tilt = ((bumpy - normal) * lights.direction[image, 0]).sum(-1)
-    return bumpy, (factor * (1 + 0.9 * tilt).clamp(0.5, 1.5))[:, None]
+    return bumpy, (factor * (1 + 0.6 * tilt).clamp(0.5, 1.5))[:, None]
 
 
 def _strands(scene: Scene, texture: Tensor, offset: Tensor, image: Tensor) -> Tensor:
