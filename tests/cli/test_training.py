@@ -119,7 +119,7 @@ def test_ranks_of_a_random_sweep_train_the_same_job(tmp_path):
 def test_resume_names_what_is_wrong(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         config_from([f"resume={tmp_path / 'nothing'}"])
-    with pytest.raises(ValueError, match="did you mean 'trainer.max_epochs'"):
+    with pytest.raises(ValueError, match=r"did you mean 'trainer\.max_epochs'"):
         config_from([f"resume={run}", "trainer.max_epoch=3"])
     with pytest.raises(ValueError, match="the stored run fixes its groups"):
         config_from([f"resume={run}", "method=prn"])

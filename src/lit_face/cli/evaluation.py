@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from lit_face.cli.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from lit_face.cli.start import user_errors
+from lit_face.cli.training import build_loggers
 from lit_face.config import check_config, instantiate
 from lit_face.config.run_folder import write_metrics
 
@@ -29,12 +30,16 @@ def run(config: dict[str, Any], folder: Path) -> float | None:
         truth = instantiate(config["morphable_model"], trusted_modules=trusted)
         benchmark = instantiate(config["benchmark"], trusted_modules=trusted, morphable_model=truth)
     from lit_face.reporting.page import table_text, write_report
+    from lit_face.reporting.tracking import track
 
     result = benchmark.run(method.eval().to(device), stored["data"]["image_size"], device)
     facts = [f"checkpoint {file}", str(date.today()), f"device {device}"]
     page = write_report(result, folder, facts, {"evaluation": config, "training": stored})
     write_metrics(folder, result.metrics)
-    _log(config, trusted, result)
+    loggers = build_loggers(config, trusted)
+    for logger in loggers:
+        logger.log_hyperparams(config)
+    track(loggers, result, page)
     sys.stdout.write("\n\n".join(table_text(table) for table in result.tables))
     sys.stdout.write(f"\n\n{result.notes[0]}\n\nReport: {page}\n")
     return float(result.metrics[result.headline])
@@ -66,23 +71,3 @@ def _device(name: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _log(config: Mapping[str, Any], trusted: tuple[str, ...], result: Any) -> None:
-    """Send numbers, pictures and the per-image table to the run's loggers."""
-    loggers = [
-        instantiate(node, trusted_modules=trusted)
-        for node in (config.get("logger") or {}).values()
-        if node is not None
-    ]
-    for logger in loggers:
-        logger.log_hyperparams(config)
-        logger.log_metrics(result.metrics)
-        if hasattr(logger, "log_image"):
-            for caption, picture in result.pictures.items():
-                logger.log_image(caption.split(":")[0], [picture], caption=[caption])
-        if hasattr(logger, "log_table"):
-            columns = list(result.samples[0])
-            rows = [list(sample.values()) for sample in result.samples]
-            logger.log_table("samples", columns=columns, data=rows)
-        logger.finalize("success")

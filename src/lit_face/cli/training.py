@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_face.cli.checkpoints import find_checkpoint, read_checkpoint
+from lit_face.cli.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from lit_face.cli.launch import launch_ranks, local_processes
 from lit_face.cli.start import user_errors
 from lit_face.cli.stored_config import override_stored
@@ -70,11 +70,14 @@ def fit(config: dict[str, Any], folder: Path, data: Any) -> float | None:
         method = instantiate(
             config["method"], trusted_modules=trusted, morphable_model=data.morphable_model
         )
+        if config.get("weights"):
+            file = find_checkpoint(config["weights"], prefer="best")
+            load_weights(method, read_checkpoint(file)["state_dict"], file)
         trainer: pl.Trainer = instantiate(
             config["trainer"],
             trusted_modules=trusted,
             callbacks=_callbacks(config, trusted),
-            logger=_loggers(config, trusted),
+            logger=build_loggers(config, trusted),
         )
     for logger in trainer.loggers:
         logger.log_hyperparams(config)
@@ -111,7 +114,8 @@ def _callbacks(config: Mapping[str, Any], trusted: tuple[str, ...]) -> list[Any]
     return [ConfigInCheckpoint({**config, "resume": None}), *built]
 
 
-def _loggers(config: Mapping[str, Any], trusted: tuple[str, ...]) -> list[Any]:
+def build_loggers(config: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> list[Any]:
+    """Build every logger of the config."""
     return [
         instantiate(node, trusted_modules=trusted)
         for node in (config.get("logger") or {}).values()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lit_face.io.files import atomic_write
@@ -35,12 +35,7 @@ def write_report(
     """
     write_samples(result.samples, folder / "samples.csv")
     pictures = []
-    for title, errors in result.curves.items():
-        png = figure_png(cumulative_error_curve(errors, title))
-        with atomic_write(folder / "pictures" / f"{_file_name(title)}.png") as temporary:
-            temporary.write_bytes(png)
-        pictures.append((title, _data_uri(png, "png")))
-    for caption, picture in result.pictures.items():
+    for caption, picture in report_pictures(result).items():
         write_image(folder / "pictures" / f"{_file_name(caption)}.jpg", picture)
         pictures.append((caption, _data_uri(_jpeg(picture), "jpeg")))
     page = folder / "report.html"
@@ -80,11 +75,20 @@ def table_text(table: Table) -> str:
     return "\n".join([table.title, lines[0], rule, *lines[1:]])
 
 
-def figure_png(figure: Figure) -> bytes:
-    """Draw a figure into PNG bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+def report_pictures(result: BenchmarkResult) -> dict[str, np.ndarray]:
+    """Return every picture (H,W,3) uint8 by caption: cumulative error curves, then examples."""
+    curves = {
+        title: figure_pixels(cumulative_error_curve(errors, title))
+        for title, errors in result.curves.items()
+    }
+    return {**curves, **result.pictures}
+
+
+def figure_pixels(figure: Figure) -> np.ndarray:
+    """Draw a figure into (H,W,3) uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _template() -> Any:
