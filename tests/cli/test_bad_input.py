@@ -113,8 +113,9 @@ def test_checkpoints_that_cannot_be_evaluated(refused, tmp_path):
     train_here(run, "trainer.max_epochs=1", "trainer.limit_train_batches=1")
     whole = run / "checkpoints" / "last.ckpt"
     cut = tmp_path / "cut.pt"
-    cut.write_bytes(whole.read_bytes()[:20_000])
-    assert "cannot be read as a checkpoint" in refused(evaluate, f"ckpt={cut}")
+    for length in (0, 100, 20_000, whole.stat().st_size - 10):
+        cut.write_bytes(whole.read_bytes()[:length])
+        assert "cannot be read as a checkpoint" in refused(evaluate, f"ckpt={cut}")
     assert "does not exist" in refused(evaluate, f"ckpt={tmp_path / 'none.ckpt'}")
     assert "a value is required" in refused(evaluate)
     wide = [*TINY, "method.network.width=8", f"weights={whole}"]

@@ -8,6 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# What torch.load raises for cut, damaged or foreign files, by where the cut falls.
+_UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+)
+
 
 def find_checkpoint(given: str | Path, prefer: str = "last") -> Path:
     """Return the checkpoint that a path means: a file, or the best one in a run's folder.
@@ -42,7 +52,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError) as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(
             f"{file} cannot be read as a checkpoint ({file.stat().st_size} bytes): it is cut, "

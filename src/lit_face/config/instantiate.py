@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import hydra.utils
+from hydra.errors import InstantiationException
 
 TRUSTED_PREFIXES = (
     "lit_face.",
@@ -93,6 +94,7 @@ def instantiate(node: Any, *, trusted_modules: tuple[str, ...] = (), **arguments
 
     Raises:
         ConfigError: a `_target_` anywhere below the node is not trusted.
+        Exception: whatever the class raises.
     """
     if node is None:
         return None
@@ -103,4 +105,9 @@ def instantiate(node: Any, *, trusted_modules: tuple[str, ...] = (), **arguments
     ]
     if problems:
         raise ConfigError(problems)
-    return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        if error.__cause__ is not None:
+            raise error.__cause__ from None  # the class's own words, without Hydra's around them
+        raise
