@@ -14,6 +14,7 @@ from lit_face.cli.launch import launch_ranks, local_processes
 from lit_face.cli.start import user_errors
 from lit_face.cli.stored_config import override_stored
 from lit_face.config import instantiate
+from lit_face.config.run_folder import point_latest
 
 log = logging.getLogger("lit_face")
 
@@ -38,6 +39,7 @@ def config_from(overrides: Sequence[str]) -> tuple[dict[str, Any], Path] | None:
 
 def run(config: dict[str, Any], folder: Path) -> float | None:
     """Train as the plain config says; return the monitored metric for sweepers."""
+    point_latest(folder)
     configure_logging(folder)
     with user_errors():
         data = prepare(config)

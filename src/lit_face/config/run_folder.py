@@ -21,7 +21,7 @@ _PACKAGES = ("torch", "pytorch-lightning", "torchvision", "hydra-core", "kornia"
 
 
 def write_run_files(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write `config.yaml` (resolved) and `environment.json`, and point `latest` beside at it.
+    """Write `config.yaml` (resolved) and `environment.json`.
 
     Args:
         folder: the run's folder; made where absent.
@@ -32,7 +32,6 @@ def write_run_files(folder: Path, config: Mapping[str, Any]) -> None:
         temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
     with atomic_write(folder / "environment.json") as temporary:
         temporary.write_text(json.dumps(environment(), indent=2) + "\n")
-    _point_latest(folder)
 
 
 def read_run_config(folder: Path) -> dict[str, Any]:
@@ -86,8 +85,8 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _point_latest(folder: Path) -> None:
-    """Point `latest` beside the folder at it, in one step."""
+def point_latest(folder: Path) -> None:
+    """Point `latest` beside a training's folder at it, in one step."""
     temporary = folder.parent / f".latest-{os.getpid()}"
     try:
         temporary.symlink_to(folder.name)
