@@ -53,7 +53,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ValueError(
             f"{file} cannot be read as a checkpoint ({file.stat().st_size} bytes): it is cut, "
             f"damaged or holds more than plain data. Copy it again, or use another one. ({reason})"

@@ -118,10 +118,10 @@ class FaceTransform(nn.Module):
             keys = self._keys(batch)
             mirrored = self._mirrored(keys)
             matrix = self.similarity(landmarks, keys)
-            image = batch.image
-            image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
             size = (self.image_size, self.image_size)
-            image = warp_image(image, matrix, size, self.padding, antialias=True)
+            image = warp_image(batch.image, matrix, size, self.padding, antialias=True).float()
+            if batch.image.dtype == torch.uint8:
+                image = image / 255
             image = image * self._between(keys, _COLOR, self.color, 3)[:, :, None, None]
             image, visible = occlude(image.clamp(0, 1), keys, self.occlusion)
             skin_mask = batch.skin_mask

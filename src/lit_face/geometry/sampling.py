@@ -73,7 +73,7 @@ def warp_image(
     """Warp images by an affine map of pixel coordinates, bilinearly.
 
     Args:
-        image: (B,C,H,W).
+        image: (B,C,H,W), float, or uint8, which gives float values from 0 to 255.
         transform: (B,3,3) pixels of the image to pixels of the result, last row (0, 0, 1).
         size: height and width of the result.
         padding: as in `sample_image`.
@@ -83,16 +83,18 @@ def warp_image(
     Returns:
         (B,C,*size).
     """
-    points = source_points(transform, size, image.dtype)
+    dtype = image.dtype if image.is_floating_point() else torch.float32
+    points = source_points(transform, size, dtype)
     if not antialias:
-        return sample_image(image, points, padding=padding)
+        return sample_image(image.to(dtype), points, padding=padding)
     shrinking = torch.linalg.det(transform[:, :2, :2].double()).abs().clamp(min=1e-12).rsqrt()
     levels = torch.log2(shrinking).round().long().clamp(min=0)
-    result = image.new_empty(len(image), image.shape[1], *size)
+    result = points.new_empty(len(image), image.shape[1], *size)
     for level in levels.unique().tolist():
         rows = (levels == level).nonzero().squeeze(1)
         factor = 2**level
-        smaller = image[rows] if factor == 1 else F.avg_pool2d(image[rows], factor)
+        picked = image[rows].to(dtype)
+        smaller = picked if factor == 1 else F.avg_pool2d(picked, factor)
         moved = (points[rows] - (factor - 1) / 2) / factor
         result[rows] = sample_image(smaller, moved, padding=padding)
     return result
