@@ -12,7 +12,9 @@ import torch
 
 from lit_face.cli.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from lit_face.cli.evaluation import load_method
+from lit_face.cli.launch import with_strategy
 from lit_face.cli.training import config_from
+from lit_face.config.composition import compose_config
 from tests.helpers.faces import faces
 from tests.helpers.runs import REPO, TINY, checkpoint, command, train_here
 
@@ -143,3 +145,15 @@ def test_cut_and_foreign_checkpoints(run, tmp_path):
     state["decoder.other"] = state.pop(next(iter(state)))
     with pytest.raises(ValueError, match="from another method"):
         load_weights(method, state, foreign)
+
+
+def test_devices_alone_choose_ddp(monkeypatch):
+    """`trainer.devices=4` without `trainer=ddp` gets the same strategy and synchronised layers."""
+    config = compose_config("train", TINY)
+    assert with_strategy(config.trainer)["strategy"] == "auto"
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    chosen = with_strategy(config.trainer)
+    explicit = compose_config("train", [*TINY, "trainer=ddp"]).trainer
+    assert chosen["strategy"] == explicit.strategy
+    assert chosen["plugins"] == explicit.plugins
+    assert with_strategy({"strategy": "fsdp"})["strategy"] == "fsdp"

@@ -15,6 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from lit_face.config.files import config_folder
+
 
 def local_processes(trainer: Mapping[str, Any]) -> int:
     """Return how many processes to start here; 1 where something else starts them already."""
@@ -30,6 +34,19 @@ def local_processes(trainer: Mapping[str, Any]) -> int:
         wants_cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.is_available()
         return 1 if wants_cpu else torch.cuda.device_count()
     return int(devices)
+
+
+def with_strategy(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose what `strategy: auto` means in one of several processes: what `trainer=ddp` says.
+
+    Batch normalisation spans the processes, and buffers are not broadcast, so that ranks may
+    validate unequal numbers of batches.
+    """
+    processes = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    if processes == 1 or trainer.get("strategy") != "auto":
+        return dict(trainer)
+    chosen = yaml.safe_load((config_folder() / "trainer" / "ddp.yaml").read_text())
+    return {**trainer, "strategy": chosen["strategy"], "plugins": chosen["plugins"]}
 
 
 def launch_ranks(folder: Path, config: Mapping[str, Any]) -> float | None:

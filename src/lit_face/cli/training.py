@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_face.cli.checkpoints import find_checkpoint, load_weights, read_checkpoint
-from lit_face.cli.launch import launch_ranks, local_processes
+from lit_face.cli.launch import launch_ranks, local_processes, with_strategy
 from lit_face.cli.start import user_errors
 from lit_face.cli.stored_config import override_stored
 from lit_face.config import instantiate
@@ -76,7 +76,7 @@ def fit(config: dict[str, Any], folder: Path, data: Any) -> float | None:
             file = find_checkpoint(config["weights"], prefer="best")
             load_weights(method, read_checkpoint(file)["state_dict"], file)
         trainer: pl.Trainer = instantiate(
-            config["trainer"],
+            with_strategy(config["trainer"]),
             trusted_modules=trusted,
             callbacks=_callbacks(config, trusted),
             logger=build_loggers(config, trusted),
