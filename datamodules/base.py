@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import pytorch_lightning as pl
 from torch.utils.data import Dataset
 
-from datamodules.loader import EpochSampler, ResumableLoader
+from datamodules.loader import EpochSampler, FixedOrderSampler, ResumableLoader
 from lit_face.data.fitted import collate
 from lit_face.data.transforms import FaceTransform
 from lit_face.morphable_models.base import MorphableModel
@@ -107,17 +107,20 @@ class FaceDataModule(pl.LightningDataModule):
         return cropped
 
     def _loader(self, split: Split) -> ResumableLoader:
-        dataset, shuffle = self.datasets[split], split == "train"
+        dataset, is_train = self.datasets[split], split == "train"
         rank = self.trainer.global_rank if self.trainer else 0
         world_size = self.trainer.world_size if self.trainer else 1
         size = len(dataset)  # type: ignore[arg-type]
-        if shuffle and size < self.batch_size * world_size:
+        if is_train and size < self.batch_size * world_size:
             raise ValueError(
                 f"The training split has {size} samples, fewer than one batch of "
                 f"{self.batch_size} x {world_size} device(s); lower data.batch_size."
             )
         seed = self.seed + 1_000_003 * list(get_args(Split)).index(split)
-        sampler = EpochSampler(size, seed, shuffle=shuffle, rank=rank, world_size=world_size)
+        overfits = bool(getattr(self.trainer, "overfit_batches", 0))
+        sampler: EpochSampler = FixedOrderSampler(size, seed, rank=rank, world_size=world_size)
+        if is_train and not overfits:
+            sampler = EpochSampler(size, seed, shuffle=True, rank=rank, world_size=world_size)
         return ResumableLoader(
-            dataset, sampler, self.batch_size, self.workers, collate, seed, drop_last=shuffle
+            dataset, sampler, self.batch_size, self.workers, collate, seed, drop_last=is_train
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from lit_face.data.random import sample_keys
 
@@ -44,6 +44,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if self.shuffle:
             return self.size // self.world_size
         return len(range(self.rank, self.size, self.world_size))
+
+
+class FixedOrderSampler(EpochSampler, SequentialSampler):  # type: ignore[misc]
+    """The same samples with the same random keys every epoch.
+
+    It is torch's SequentialSampler by name, so that Lightning's `overfit_batches` leaves it alone.
+    """
+
+    def __init__(self, size: int, seed: int, *, rank: int = 0, world_size: int = 1) -> None:
+        EpochSampler.__init__(self, size, seed, shuffle=False, rank=rank, world_size=world_size)
 
 
 class KeyedDataset(Dataset[dict[str, Any]]):

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from datamodules.loader import EpochSampler, ResumableLoader
+from datamodules.loader import EpochSampler, FixedOrderSampler, ResumableLoader
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -64,3 +64,11 @@ def test_evaluation_ranks_split_without_duplicates():
     assert sorted(indices(ranks)) == list(range(23))
     lengths = [len(EpochSampler(23, 7, shuffle=False, rank=r, world_size=3)) for r in range(3)]
     assert lengths == [len(rank) for rank in ranks]
+
+
+def test_a_fixed_order_repeats_itself_and_is_lightnings_sequential_sampler():
+    sampler = FixedOrderSampler(5, seed=7, rank=1, world_size=2)
+    assert isinstance(sampler, torch.utils.data.SequentialSampler)
+    sampler.set_epoch(3)
+    assert list(sampler) == [(1, 0), (3, 0)]
+    assert len(sampler) == 2
