@@ -1,9 +1,9 @@
 """Position maps a second: python bench/position_maps.py [--quick].
 
 Left: coefficients times a fixed matrix, a batch at a time, as training makes its targets. Right:
-what projects without this do for each image: decode the vertices with NumPy, project them, rasterise
-three attributes over the UV layout with a compiled loop (written for this bench, face3d's scheme:
-bounding boxes, barycentric test, one image at a time). Both make the same map; the
+what projects without this do for each image: decode the vertices with NumPy, project them and
+rasterise three attributes over the UV layout in a compiled loop, written for this bench in face3d's
+scheme (bounding boxes, barycentric test, one image at a time). Both make the same map; the
 difference (99.9th percentile of the texels, pixels) is printed.
 """
 
