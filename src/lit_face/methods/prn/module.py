@@ -72,7 +72,9 @@ class PRNModule(pl.LightningModule):
         self.register_buffer("faces", grid_faces(self.position_maps.mask), persistent=False)
         self.val_nme = NormalizedMeanError()
         if compile_network:
-            self.network.compile()
+            # On CPUs the channels-last layout that the compiler prefers meets the crash that
+            # PRNNetwork.forward avoids.
+            self.network.compile(options={"layout_optimization": torch.cuda.is_available()})
 
     @staticmethod
     def check_config(method: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
