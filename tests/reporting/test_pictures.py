@@ -34,7 +34,7 @@ def triangle():
 
 def test_an_overlay_changes_the_mesh_and_nothing_else(triangle):
     image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    changed = (mesh_overlay(image, triangle) != image).any(dim=1)[0]
+    changed = (mesh_overlay(image, triangle.image_vertices, triangle.faces) != image).any(dim=1)[0]
     rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
     inside = (columns >= 5) & (rows >= 5) & (columns + rows <= 34)
     on_edge = (columns == 5) | (rows == 5) | (columns + rows == 34)
@@ -43,7 +43,8 @@ def test_an_overlay_changes_the_mesh_and_nothing_else(triangle):
 
 
 def test_a_mesh_that_faces_the_viewer_is_light_grey(triangle):
-    overlay = mesh_overlay(torch.zeros(1, 3, SIZE, SIZE), triangle, opacity=1.0)
+    black = torch.zeros(1, 3, SIZE, SIZE)
+    overlay = mesh_overlay(black, triangle.image_vertices, triangle.faces, opacity=1.0)
     torch.testing.assert_close(overlay[0, :, 10, 10], torch.full((3,), 0.95))
 
 
@@ -69,14 +70,24 @@ def test_points_that_are_no_numbers_do_not_stop_a_report():
 def test_a_comparison_shows_image_points_and_mesh(triangle):
     true = torch.tensor([10.0, 30.0, 0.0]).expand(1, 68, 3)
     batch = FaceBatch(torch.full((1, 3, SIZE, SIZE), 0.2), landmarks=true)
-    (strip,) = comparison(batch, triangle)
+    (strip,) = comparison(batch, triangle, smallest=SIZE)
     image, points, mesh = np.split(strip, 3, axis=1)
     assert (image == 51).all()
     assert tuple(points[30, 10]) == TRUE_COLOUR
     assert tuple(points[20, 33]) == PREDICTED_COLOUR
-    np.testing.assert_array_equal(mesh, to_pixels(mesh_overlay(batch.image, triangle))[0])
-    (without_truth,) = comparison(replace(batch, landmarks=None), triangle)
+    overlay = mesh_overlay(batch.image, triangle.image_vertices, triangle.faces)
+    np.testing.assert_array_equal(mesh, to_pixels(overlay)[0])
+    (without_truth,) = comparison(replace(batch, landmarks=None), triangle, smallest=SIZE)
     assert tuple(without_truth[30, SIZE + 10]) == (51, 51, 51)
+
+
+def test_small_pictures_are_enlarged_and_points_stay_on_their_pixels(triangle):
+    batch = FaceBatch(torch.full((1, 3, SIZE, SIZE), 0.2))
+    (strip,) = comparison(batch, triangle, smallest=3 * SIZE)
+    assert strip.shape == (3 * SIZE, 9 * SIZE, 3)
+    points = strip[:, 3 * SIZE : 6 * SIZE]
+    rows, columns = np.nonzero((points == PREDICTED_COLOUR).all(axis=2))
+    assert (rows.mean(), columns.mean()) == pytest.approx((61, 100), abs=0.7)  # 3 * 20 + 1, ...
 
 
 def test_tiles_of_a_contact_sheet():
@@ -93,6 +104,7 @@ def test_a_panel_shows_the_first_faces(triangle):
         for name in ("image_vertices", "vertices", "landmarks")
     }
     picture = panel(FaceBatch(images), replace(triangle, **three), faces=2)
-    assert picture.shape == (SIZE, 2 * 3 * SIZE, 3)
-    assert (picture[:, :SIZE] == 0).all()
-    assert (picture[:, 3 * SIZE : 4 * SIZE] == 128).all()
+    side = 5 * SIZE  # enlarged to at least 192 pixels
+    assert picture.shape == (side, 2 * 3 * side, 3)
+    assert (picture[:, :side] == 0).all()
+    assert (picture[:, 3 * side : 4 * side] == 128).all()

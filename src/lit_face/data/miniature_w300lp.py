@@ -36,7 +36,7 @@ from lit_face.morphable_models.procedural import procedural_head
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 SEED = 300
 Size = Literal["default", "test"]
 # Subset -> name of its n-th photograph.
@@ -103,8 +103,10 @@ def plan_photographs(model: MorphableModel, photographs: int, views: int, seed: 
     # Like face profiling: the first view is the photograph, the last one is nearly a profile.
     last = random.uniform(60, _LARGEST_YAW, (photographs, 1))
     yaw = np.sign(first)[:, None] * (np.abs(first)[:, None] * (1 - step) + last * step)
-    pitch = random.normal(0, 10, (photographs, 1)).clip(-25, 25) + random.normal(0, 2, yaw.shape)
-    roll = random.normal(0, 12, (photographs, 1)).clip(-35, 35) + random.normal(0, 2, yaw.shape)
+    # Unlike profiling, views nod and tilt too: two dozen photographs alone show too few poses.
+    pitch = random.normal(0, 8, (photographs, 1)) + random.normal(0, 9, yaw.shape)
+    roll = random.normal(0, 10, (photographs, 1)) + random.normal(0, 6, yaw.shape)
+    pitch, roll = pitch.clip(-28, 28), roll.clip(-35, 35)
     angles = radians(np.stack([pitch, yaw, roll], axis=2).reshape(-1, 3))
     scale = np.repeat(random.uniform(*SCALE, photographs), views)
     centre = np.repeat(random.normal(CENTRE, CENTRE_STD, (photographs, 2)), views, axis=0)

@@ -26,14 +26,23 @@ def to_pixels(images: Tensor) -> np.ndarray:
     return pixels.movedim(-3, -1).cpu().numpy()
 
 
-def mesh_overlay(image: Tensor, reconstruction: Reconstruction, opacity: float = 0.8) -> Tensor:
-    """Draw grey shaded meshes over images (B,3,H,W); the light comes from the viewer."""
-    vertices, faces = reconstruction.image_vertices.float(), reconstruction.faces
+def mesh_overlay(
+    image: Tensor, image_vertices: Tensor, faces: Tensor, opacity: float = 0.8
+) -> Tensor:
+    """Draw grey shaded meshes over images (B,3,H,W); the light comes from the viewer.
+
+    Args:
+        image: pictures in [0,1].
+        image_vertices: (B,V,3) pixels of the pictures, smaller depth = nearer.
+        faces: (F,3) int64.
+        opacity: of the mesh.
+    """
+    vertices = image_vertices.float()
     face_index = rasterize(vertices, faces, (image.shape[2], image.shape[3]))
     fragments = fragments_of(vertices, faces, face_index)
     normals = fragments.to_image(fragments.interpolate(vertex_normals(vertices, faces)))
     facing = F.normalize(normals, dim=1)[:, 2:].abs()
-    grey = 0.25 + 0.7 * facing
+    grey = 0.2 + 0.75 * facing**2
     blend = opacity * (face_index >= 0)[:, None].to(image.dtype)
     return image * (1 - blend) + grey * blend
 
@@ -46,25 +55,45 @@ def draw_landmarks(
     points = np.round(np.nan_to_num(landmarks[:, :2]) * 16).astype(np.int32)
     for start, end in itertools.pairwise(_LINE_STARTS):
         cv2.polylines(canvas, [points[start:end]], start in _CLOSED, colour, 1, cv2.LINE_AA, 4)
-    radius = max(16, picture.shape[0] // 8)
+    radius = max(16, picture.shape[0] // 10)
     for x, y in points:
         cv2.circle(canvas, (int(x), int(y)), radius, colour, -1, cv2.LINE_AA, 4)
     return canvas
 
 
-def comparison(batch: FaceBatch, reconstruction: Reconstruction) -> list[np.ndarray]:
-    """For each face: image, points (true green, predicted red) and mesh, side by side."""
-    pixels = to_pixels(batch.image)
-    meshes = to_pixels(mesh_overlay(batch.image, reconstruction))
+def comparison(
+    batch: FaceBatch, reconstruction: Reconstruction, smallest: int = 192
+) -> list[np.ndarray]:
+    """For each face: image, points (true green, predicted red) and mesh, side by side.
+
+    Args:
+        batch: crops and, where there are any, true landmarks.
+        reconstruction: of the batch.
+        smallest: pictures below this side, pixels, are enlarged by a whole factor.
+    """
+    zoom = max(1, -(-smallest // batch.image.shape[-1]))
+    image = F.interpolate(batch.image.float(), scale_factor=zoom, mode="bicubic").clamp(0, 1)
+    pixels = to_pixels(image)
+    meshes = to_pixels(
+        mesh_overlay(image, _zoomed(reconstruction.image_vertices, zoom), reconstruction.faces)
+    )
+    predicted = _zoomed(reconstruction.landmarks, zoom).cpu().numpy()
     rows = []
     for row, (picture, mesh) in enumerate(zip(pixels, meshes, strict=True)):
         points = picture
         if batch.landmarks is not None:
-            points = draw_landmarks(points, batch.landmarks[row].cpu().numpy(), TRUE_COLOUR)
-        predicted = reconstruction.landmarks[row].float().cpu().numpy()
-        points = draw_landmarks(points, predicted, PREDICTED_COLOUR)
+            true = _zoomed(batch.landmarks[row], zoom).cpu().numpy()
+            points = draw_landmarks(points, true, TRUE_COLOUR)
+        points = draw_landmarks(points, predicted[row], PREDICTED_COLOUR)
         rows.append(np.concatenate([picture, points, mesh], axis=1))
     return rows
+
+
+def _zoomed(points: Tensor, zoom: int) -> Tensor:
+    """Follow an enlargement by a whole factor: (...,3) pixels, the first pixel's centre at 0."""
+    moved = points.float() * zoom
+    moved[..., :2] += (zoom - 1) / 2
+    return moved
 
 
 def panel(batch: FaceBatch, reconstruction: Reconstruction, faces: int) -> np.ndarray:
