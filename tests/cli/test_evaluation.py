@@ -59,7 +59,8 @@ def test_the_page_is_self_contained(evaluated):
     page = (folder / "report.html").read_text()
     assert "built-in miniature" in page
     assert "mean face" in page
-    assert page.count("data:image/jpeg;base64,") == 4  # two curves, best, worst
+    assert page.count("data:image/png;base64,") == 2  # curves
+    assert page.count("data:image/jpeg;base64,") == 2  # best and worst faces
     assert "http" not in page.split("<details>")[0]
 
 

@@ -107,4 +107,4 @@ def test_a_panel_shows_the_first_faces(triangle):
     side = 5 * SIZE  # enlarged to at least 192 pixels
     assert picture.shape == (side, 2 * 3 * side, 3)
     assert (picture[:, :side] == 0).all()
-    assert (picture[:, 3 * side : 4 * side] == 128).all()
+    assert np.abs(picture[:, 3 * side : 4 * side].astype(int) - 128).max() <= 1  # 127.5

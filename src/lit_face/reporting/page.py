@@ -36,8 +36,10 @@ def write_report(
     write_samples(result.samples, folder / "samples.csv")
     pictures = []
     for caption, picture in report_pictures(result).items():
-        write_image(folder / "pictures" / f"{_file_name(caption)}.jpg", picture)
-        pictures.append((caption, _data_uri(_jpeg(picture), "jpeg")))
+        kind = "png" if caption in result.curves else "jpeg"
+        suffix = kind.replace("e", "")
+        write_image(folder / "pictures" / f"{_file_name(caption)}.{suffix}", picture)
+        pictures.append((caption, _data_uri(_encoded(picture, suffix), kind)))
     page = folder / "report.html"
     text = _template().render(
         title=result.name,
@@ -105,8 +107,8 @@ def _number(value: Any, digits: int) -> str:
     return str(value)
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+def _encoded(picture: np.ndarray, suffix: str) -> bytes:
+    return cv2.imencode(f".{suffix}", picture[..., ::-1])[1].tobytes()
 
 
 def _data_uri(content: bytes, kind: str) -> str:
