@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from lit_face.data.photographs import render_photographs
-from lit_face.data.photographs_camera import pose_camera, sample_poses
-from lit_face.data.photographs_light import irradiance, sample_lights
-from lit_face.data.photographs_samples import sample_surface
+from lit_face.data.photographs.camera import pose_camera, sample_poses
+from lit_face.data.photographs.light import irradiance, sample_lights
+from lit_face.data.photographs.render import render_photographs
+from lit_face.data.photographs.samples import sample_surface
 from lit_face.data.random import sample_keys
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.meshes import vertex_normals

@@ -5,7 +5,6 @@ import torch
 
 from lit_face.morphable_models.base import ModelArrays, MorphableModel
 from lit_face.morphable_models.bfm import face_outline_weights, load_bfm, read_bfm, write_bfm
-from lit_face.morphable_models.load import load_morphable_model
 from lit_face.morphable_models.winding import outward_faces
 from tests.helpers.tolerances import assert_close
 
@@ -166,10 +165,3 @@ def test_the_original_file_and_absent_files_get_advice(tmp_path):
     scipy.io.savemat(tmp_path / "BFM.mat", {"shapeMU": np.zeros((160470, 1), np.float32)})
     with pytest.raises(ValueError, match="untrimmed original"):
         load_bfm(tmp_path)
-
-
-def test_models_load_by_name(dome, tmp_path):
-    write_bfm(dome, tmp_path)
-    assert load_morphable_model("bfm", root=tmp_path).name == "bfm"
-    with pytest.raises(ValueError, match="Did you mean 'bfm'"):
-        load_morphable_model("bfn")

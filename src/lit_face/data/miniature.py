@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lit_face.data.fit_parameters import IMAGE_SIZE, MINIATURE_MARKER, pose_cameras
 from lit_face.data.landmarks import project_landmarks
-from lit_face.data.photographs import render_photographs
+from lit_face.data.photographs.render import render_photographs
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.io.images import write_image
 from lit_face.morphable_models.base import MorphableModel

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lit_face.data.photographs import render_photographs
-from lit_face.data.photographs_camera import sample_poses
+from lit_face.data.photographs.camera import sample_poses
+from lit_face.data.photographs.render import render_photographs
 from lit_face.data.random import normal, uniform
 from lit_face.geometry.precision import fp32_region
 from lit_face.morphable_models.base import MorphableModel

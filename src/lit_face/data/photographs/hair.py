@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lit_face.data.photographs_clothes import grid_normals
+from lit_face.data.photographs.clothes import grid_normals
 from lit_face.data.random import normal, uniform
 from lit_face.morphable_models.procedural import ProceduralHead
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_face.data.photographs_clothes import dress
-from lit_face.data.photographs_hair import grow_hair, hide_ears
-from lit_face.data.photographs_light import BANDS, Lights, irradiance
+from lit_face.data.photographs.clothes import dress
+from lit_face.data.photographs.hair import grow_hair, hide_ears
+from lit_face.data.photographs.light import BANDS, Lights, irradiance
 from lit_face.data.random import normal
 from lit_face.geometry.meshes import vertex_normals
 from lit_face.geometry.spherical_harmonics import lambert_factors, sh_basis

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lit_face.data.photographs_background import backgrounds
-from lit_face.data.photographs_camera import develop
-from lit_face.data.photographs_detail import shade
-from lit_face.data.photographs_light import sample_lights
-from lit_face.data.photographs_occluders import occluders
-from lit_face.data.photographs_samples import sample_surface
-from lit_face.data.photographs_scene import build_scene
+from lit_face.data.photographs.background import backgrounds
+from lit_face.data.photographs.camera import develop
+from lit_face.data.photographs.detail import shade
+from lit_face.data.photographs.light import sample_lights
+from lit_face.data.photographs.occluders import occluders
+from lit_face.data.photographs.samples import sample_surface
+from lit_face.data.photographs.scene import build_scene
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.precision import fp32_region
 from lit_face.morphable_models.base import MorphableModel

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lit_face.data.photographs_texture import GRAIN, SIZE, noise_at
+from lit_face.data.photographs.texture import GRAIN, SIZE, noise_at
 from lit_face.data.random import normal, uniform
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.rotations import euler_to_matrix

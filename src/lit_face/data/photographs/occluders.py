@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lit_face.data.photographs_background import natural_tint
+from lit_face.data.photographs.background import natural_tint
 from lit_face.data.random import normal, uniform
 from lit_face.geometry.sampling import pixel_centres
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lit_face.data.photographs_light import Lights
-from lit_face.data.photographs_samples import Samples
-from lit_face.data.photographs_scene import CLOTH, HAIR, Scene
-from lit_face.data.photographs_texture import CLOUD, GRAIN, MOTTLE, STRAND, map_at, noise_at
+from lit_face.data.photographs.light import Lights
+from lit_face.data.photographs.samples import Samples
+from lit_face.data.photographs.scene import CLOTH, HAIR, Scene
+from lit_face.data.photographs.texture import CLOUD, GRAIN, MOTTLE, STRAND, map_at, noise_at
 from lit_face.data.random import uniform
 from lit_face.morphable_models.base import MorphableModel
 

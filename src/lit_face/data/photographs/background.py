@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lit_face.data.photographs_texture import random_field
+from lit_face.data.photographs.texture import random_field
 from lit_face.data.random import normal, uniform
 
 _KIND, _BASE, _CLOUD, _FINE, _BOXES, _BOX_COLOR, _STRIPES, _BOKEH, _BOKEH_COLOR = range(460, 469)

@@ -1,0 +1,1 @@
+"""Procedural photographs: heads with hair, clothes, light, background, occluders, camera."""
