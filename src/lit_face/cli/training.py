@@ -39,10 +39,10 @@ def config_from(overrides: Sequence[str]) -> tuple[dict[str, Any], Path] | None:
 
 def run(config: dict[str, Any], folder: Path) -> float | None:
     """Train as the plain config says; return the monitored metric for sweepers."""
-    point_latest(folder)
     configure_logging(folder)
     with user_errors():
         data = prepare(config)
+    point_latest(folder)
     if local_processes(config["trainer"]) > 1:
         return launch_ranks(folder, config)
     return fit(config, folder, data)
