@@ -77,8 +77,10 @@ def write_image(path: str | Path, array: NDArray[np.uint8], quality: int = 92) -
     pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
     if not cv2.haveImageWriter(f"image{path.suffix}"):
         raise ValueError(f"{path}: no encoder for '{path.suffix}' files; use .jpg or .png.")
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []
     with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+        if not cv2.imwrite(str(temporary), pixels, options):
             raise OSError(f"{path}: OpenCV could not write the picture; is the disk full?")
 
 
