@@ -77,7 +77,7 @@ def test_one_picture_every_second_validation(batch, tmp_path):
     fit(callback, batch, tmp_path, logger, epochs=3)
     names = sorted(file.name for file in tmp_path.glob("*.jpg"))
     assert names == ["val-step0000002.jpg", "val-step0000006.jpg"]
-    shape = (48, 2 * 3 * 48, 3)  # two faces in a row, three tiles a face
+    shape = (192, 2 * 3 * 192, 3)  # two enlarged faces in a row, three tiles a face
     assert read_image(tmp_path / names[0]).shape == shape
     assert logger.pictures == [("val/faces", shape, 2), ("val/faces", shape, 6)]
 
@@ -96,5 +96,5 @@ def test_the_count_survives_a_checkpoint(batch, tmp_path):
 def test_more_faces_asked_for_than_there_are(batch, tmp_path):
     fit(Panels(str(tmp_path), faces=9), batch, tmp_path, False, epochs=1)
     picture = read_image(next(tmp_path.glob("*.jpg")))
-    assert picture.shape == (2 * 48, 2 * 3 * 48, 3)
-    assert (picture[60:, 160:] > 250).all()  # the fourth tile is empty
+    assert picture.shape == (2 * 192, 2 * 3 * 192, 3)
+    assert (picture[240:, 640:] > 250).all()  # the fourth tile is empty

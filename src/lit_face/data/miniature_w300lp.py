@@ -36,7 +36,7 @@ from lit_face.morphable_models.procedural import procedural_head
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 SEED = 300
 Size = Literal["default", "test"]
 # Subset -> name of its n-th photograph.
@@ -55,7 +55,7 @@ def miniature_w300lp(
 ) -> Path:
     """Return the folder of the miniature, writing it on first use.
 
-    'default': 4 subsets x 6 photographs x 4 views, 450 x 450 pixels, mirrored copies for IBUG, the
+    'default': 4 subsets x 10 photographs x 4 views, 450 x 450 pixels, mirrored copies for IBUG, the
     `landmarks` folder, and the model that made it in face3d's layout in `../BFM`. 'test': 2 subsets
     x 2 photographs x 2 views with two planted defects: a .mat with 40 shape coefficients and a
     truncated jpg.
@@ -83,7 +83,7 @@ def write_w300lp(
     render = render or render_pictures
     root = folder / "300W_LP"
     subsets = list(_NAMES) if size == "default" else ["AFW", "IBUG"]
-    photographs, views = (6, 4) if size == "default" else (2, 2)
+    photographs, views = (10, 4) if size == "default" else (2, 2)
     for number, subset in enumerate(subsets):
         _write_subset(root, subset, model, photographs, views, SEED + number, render)
     if size == "test":
