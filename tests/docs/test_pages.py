@@ -35,7 +35,7 @@ def commands():
     return sorted(found)
 
 
-@pytest.mark.parametrize(("script", "arguments"), commands(), ids=" ".join)
+@pytest.mark.parametrize(("script", "arguments"), commands(), ids=str.strip)
 def test_commands_pass_the_check(script, arguments):
     words = shlex.split(arguments)
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
