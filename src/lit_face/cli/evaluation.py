@@ -52,7 +52,9 @@ def load_method(file: Path, trusted: tuple[str, ...] = ()) -> tuple[Any, dict[st
         ValueError, ConfigError: what is wrong with the file or its config.
     """
     checkpoint = read_checkpoint(file)
-    stored = check_config(checkpoint["lit_face"]["config"])
+    stored = check_config(
+        {**checkpoint["lit_face"]["config"], "trusted_modules": list(trusted)}
+    )  # never the file's own list
     model = instantiate(stored["morphable_model"], trusted_modules=trusted)
     method = instantiate(stored["method"], trusted_modules=trusted, morphable_model=model)
     load_weights(method, checkpoint["state_dict"], file)

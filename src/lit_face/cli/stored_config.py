@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from lit_face.config import ConfigError
 from lit_face.config.files import config_folder, group_options
@@ -32,11 +32,17 @@ def override_stored(
                 "or start a new run"
             )
             continue
-        problem = _set(config, key, yaml.safe_load(text), is_new=override.startswith("+"))
+        problem = _set(config, key, _value(text), is_new=override.startswith("+"))
         problems += [problem] if problem else []
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _value(text: str) -> Any:
+    """Read a value as config files do; plain YAML takes 1e-4 for text."""
+    holder: Any = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
+    return holder["value"]
 
 
 def _set(config: dict[str, Any], key: str, value: Any, *, is_new: bool) -> str | None:

@@ -26,7 +26,8 @@ def config_from(overrides: Sequence[str]) -> tuple[dict[str, Any], Path] | None:
         return None
     file = find_checkpoint(given["resume"])
     checkpoint = read_checkpoint(file)
-    config = override_stored(checkpoint["lit_face"]["config"], overrides, ignore={"resume"})
+    stored = {**checkpoint["lit_face"]["config"], "trusted_modules": []}  # never the file's own
+    config = override_stored(stored, overrides, ignore={"resume"})
     folder = file.resolve().parent.parent
     if not (folder / "config.yaml").is_file():
         raise FileNotFoundError(
@@ -126,7 +127,7 @@ def _callbacks(config: Mapping[str, Any], trusted: tuple[str, ...]) -> list[Any]
         for node in (config.get("callbacks") or {}).values()
         if node is not None
     ]
-    return [ConfigInCheckpoint({**config, "resume": None}), *built]
+    return [ConfigInCheckpoint({**config, "resume": None, "weights": None}), *built]
 
 
 def build_loggers(config: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> list[Any]:
