@@ -11,19 +11,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lit_face.geometry.alignment import procrustes
 from lit_face.geometry.cameras import AffineCamera
-from lit_face.geometry.meshes import grid_faces
 from lit_face.geometry.precision import fp32_region
 from lit_face.methods.prn.losses import LossKind, Reduction, position_map_loss
 from lit_face.methods.prn.network import PRNNetwork, size_problems
+from lit_face.methods.prn.predictor import PRNPredictor, position_scale
+from lit_face.methods.prn.reader import PositionMapReader
 from lit_face.methods.prn.weights import WeightMask
 from lit_face.metrics.nme import NormalizedMeanError
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.position_maps import PositionMaps
 from lit_face.types import FaceBatch, Reconstruction, required
-
-POSITION_SCALE = 1.1  # positions are divided by 1.1 * input_size, so that a sigmoid reaches them
 
 
 class PRNModule(pl.LightningModule):
@@ -42,9 +40,6 @@ class PRNModule(pl.LightningModule):
 
     requires: ClassVar[frozenset[str]] = frozenset({"image", "coefficients", "camera", "landmarks"})
     weights: Tensor
-    landmark_texels: Tensor
-    landmark_weights: Tensor
-    faces: Tensor
 
     def __init__(
         self,
@@ -64,12 +59,9 @@ class PRNModule(pl.LightningModule):
         self.position_maps = PositionMaps(morphable_model, network.uv_size)
         weights = (weight_mask or WeightMask())(morphable_model, self.position_maps)
         self.register_buffer("weights", weights, persistent=False)
-        texels, texel_weights = self.position_maps.neighbours(
-            morphable_model.uv[morphable_model.landmark_index]
+        self.reader = PositionMapReader.of_model(
+            morphable_model, self.position_maps, persistent=False
         )
-        self.register_buffer("landmark_texels", texels, persistent=False)
-        self.register_buffer("landmark_weights", texel_weights, persistent=False)
-        self.register_buffer("faces", grid_faces(self.position_maps.mask), persistent=False)
         self.val_nme = NormalizedMeanError()
         if compile_network:
             # On CPUs the channels-last layout that the compiler prefers meets the crash that
@@ -107,29 +99,21 @@ class PRNModule(pl.LightningModule):
 
     def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Reconstruction:
         """Reconstruct a batch of cropped faces, in pixels of `batch.image`."""
-        normalised = self.network(batch.image)
-        with fp32_region():
-            return self.reconstruct(normalised.float() * self._scale)
+        return self.reconstruct(self.network(batch.image).float() * self._scale)
 
     def reconstruct(self, maps: Tensor) -> Reconstruction:
-        """Read meshes, landmarks and pose from position maps (B,3,S,S) in pixels.
+        """Read meshes, landmarks and pose from position maps (B,3,S,S) in pixels."""
+        reconstruction: Reconstruction = self.reader(maps)
+        return reconstruction
 
-        The pose is the similarity between the points and the mean face of the morphable model.
-        """
-        points = maps.flatten(2)[:, :, self.position_maps.texels].mT
-        points = points * points.new_tensor([1.0, 1.0, -1.0])
-        mean_face = self.position_maps.mean_face.expand(len(points), -1, -1)
-        pose = procrustes(mean_face, points)
-        vertices = (points - pose.translation[:, None]) @ pose.rotation
-        return Reconstruction(
-            image_vertices=points,
-            vertices=vertices / pose.scale[:, None, None],
-            faces=self.faces,
-            uv=self.position_maps.texel_uv,
-            landmarks=(points[:, self.landmark_texels] * self.landmark_weights[..., None]).sum(2),
-            unit="mm",
-            camera=AffineCamera.orthographic(pose.scale, pose.rotation, pose.translation),
-        )
+    def predictor(self) -> PRNPredictor:
+        """Return what using the network needs; it shares the network's weights."""
+        reader = PositionMapReader(
+            **{key: value for key, value in self.reader.config.items() if key != "_target_"}
+        ).to(self.device)
+        for name, value in self.reader.named_buffers():
+            getattr(reader, name).copy_(value)
+        return PRNPredictor(self.network, reader)
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and, where one is configured, the schedule."""
@@ -140,7 +124,7 @@ class PRNModule(pl.LightningModule):
 
     @property
     def _scale(self) -> float:
-        return POSITION_SCALE * self.network.input_size
+        return position_scale(self.network)
 
     def _loss(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:
         predicted = self.network(batch.image)

@@ -80,6 +80,9 @@ class PRNNetwork(nn.Module):
         norm_momentum: share of the new batch in the running statistics; 0.001 is TensorFlow's
             decay of 0.999.
 
+    Attributes:
+        options: the arguments, plain values.
+
     Raises:
         ValueError: sizes that do not fit together, or an unknown backbone.
     """
@@ -99,6 +102,10 @@ class PRNNetwork(nn.Module):
         if problems:
             raise ValueError(" ".join(problems))
         self.input_size, self.uv_size = input_size, uv_size
+        self.options: dict[str, int | float | str] = {
+            "width": width, "depth": depth, "input_size": input_size, "uv_size": uv_size,
+            "backbone": backbone, "output_layers": output_layers, "norm_momentum": norm_momentum,
+        }  # fmt: skip
         self.encoder: nn.Module
         if backbone == "resfcn":
             self.encoder = _encoder(width, depth, norm_momentum)
