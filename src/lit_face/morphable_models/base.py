@@ -28,6 +28,7 @@ class ModelArrays:
         regions: name -> (V,) float in [0,1]; at least 'face' (what a position map covers: no neck,
             ears or skull) and, where known, 'eyes', 'nose', 'mouth', 'skin'.
         texture_detail: name -> (C,S,S) UV maps the model ships (fine displacement, for example).
+        closing_faces: (G,3) int64 faces that close eyes and mouth in UV maps; never rendered.
     """
 
     mean: Tensor
@@ -44,6 +45,7 @@ class ModelArrays:
     specular_basis: Tensor | None = None
     regions: Mapping[str, Tensor] = field(default_factory=dict)
     texture_detail: Mapping[str, Tensor] = field(default_factory=dict)
+    closing_faces: Tensor | None = None
 
 
 class MorphableModel(nn.Module):
@@ -65,6 +67,7 @@ class MorphableModel(nn.Module):
     albedo_basis: Tensor
     specular_mean: Tensor | None
     specular_basis: Tensor | None
+    closing_faces: Tensor | None
 
     def __init__(self, arrays: ModelArrays, name: str) -> None:
         super().__init__()
@@ -93,6 +96,12 @@ class MorphableModel(nn.Module):
     def albedo_size(self) -> int:
         """Number of diffuse albedo coefficients."""
         return self.albedo_basis.shape[2]
+
+    @property
+    def map_faces(self) -> Tensor:
+        """Faces of UV maps: those of the mesh and those that close its eyes and mouth."""
+        closing = self.closing_faces
+        return self.faces if closing is None else torch.cat([self.faces, closing])
 
     @property
     def regions(self) -> dict[str, Tensor]:

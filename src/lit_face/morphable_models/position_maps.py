@@ -40,7 +40,7 @@ class PositionMaps(nn.Module):
     def __init__(self, model: MorphableModel, size: int) -> None:
         super().__init__()
         self.size = size
-        resampling = uv_resampling(model.uv, model.faces, size)
+        resampling = uv_resampling(model.uv, model.map_faces, size)
         face = resampling.apply(model.regions["face"][:, None].float())[:, 0] >= 0.5
         indices, weights = resampling.vertex_index[face], resampling.weights[face]
         texels = resampling.texels[face]

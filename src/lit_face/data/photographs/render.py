@@ -55,7 +55,7 @@ def render_photographs(
     """Take one picture of each head.
 
     Args:
-        model: morphable model; the procedural head gets hair, clothes and soft shadows, any other
+        model: morphable model; the procedural head and ICT-FaceKit get hair, clothes and soft shadows, any other
             one is lit and put before a background.
         coefficients: identity, expression, albedo and perhaps specular: (B,K).
         camera: B cameras, head space (mm) to pixels; may mirror.

@@ -16,6 +16,7 @@ from lit_face.data.random import normal
 from lit_face.geometry.meshes import vertex_normals
 from lit_face.geometry.spherical_harmonics import lambert_factors, sh_basis
 from lit_face.morphable_models.base import MorphableModel
+from lit_face.morphable_models.ict_facekit import ICTFaceKit
 from lit_face.morphable_models.procedural import ProceduralHead
 from lit_face.rendering.color import srgb_to_linear
 
@@ -72,7 +73,7 @@ def build_scene(
     """Pose nothing, light everything: the mesh stays in head space, the light turns into it.
 
     Args:
-        model: any morphable model; the procedural one also gets hair and clothes.
+        model: any morphable model; the procedural head and ICT-FaceKit also get hair and clothes.
         coefficients: identity, expression, albedo and perhaps specular, (B,K).
         keys: (B,).
         lights: camera frame.
@@ -105,15 +106,39 @@ def build_scene(
         cloth=albedo.new_zeros(len(keys), 2, 3),
         hat=albedo.new_zeros(len(keys)),
     )
-    if isinstance(model, ProceduralHead):
+    if isinstance(model, ProceduralHead | ICTFaceKit):
         scene.shading = scene.shading * _shadow(model, radiance)
         radius = model.iris_offset.norm(dim=1)
         scene.iris = model.iris_offset
         scene.iris_color = _weighted(albedo, ((radius > 2.6) & (radius < 4.6)).float())
         if hair:
-            _add_hair(scene, model, keys, radiance)
-            _add_clothes(scene, model, vertices, keys, radiance)
+            on_grid = _grid_copy(model, vertices, normals, albedo)
+            _add_hair(scene, model, on_grid, keys, radiance)
+            _add_clothes(scene, on_grid, keys, radiance, isinstance(model, ICTFaceKit))
     return scene
+
+
+@dataclass(frozen=True, eq=False)
+class _GridCopy:
+    """The same heads on the procedural head's grid, which carries hair and clothes.
+
+    Attributes:
+        head: for the grid. vertices, normals, albedo: (B,G,3) at its vertices.
+    """
+
+    head: ProceduralHead
+    vertices: Tensor
+    normals: Tensor
+    albedo: Tensor
+
+
+def _grid_copy(
+    model: ProceduralHead | ICTFaceKit, vertices: Tensor, normals: Tensor, albedo: Tensor
+) -> _GridCopy:
+    if isinstance(model, ProceduralHead):
+        return _GridCopy(model, vertices, normals, albedo)
+    joint = model.grid_on_model.carry(torch.cat([vertices, normals, albedo], dim=2))
+    return _GridCopy(model.grid, *joint.split(3, dim=2))
 
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:
@@ -138,7 +163,7 @@ def _gloss(model: MorphableModel, coefficients: Mapping[str, Tensor], keys: Tens
     return (model.specular_mean + (values @ basis[:, : values.shape[1]].mT)[..., None]).clamp(0, 1)
 
 
-def _shadow(head: ProceduralHead, radiance: Tensor) -> Tensor:
+def _shadow(head: ProceduralHead | ICTFaceKit, radiance: Tensor) -> Tensor:
     """Share of the light (B,V,3) that reaches each vertex of the average head."""
     open_sky = sh_basis(vertex_normals(head.mean[None], head.faces)[0], BANDS)
     open_sky = open_sky * (lambert_factors(BANDS) / math.pi).to(open_sky)
@@ -150,14 +175,18 @@ def _shadow(head: ProceduralHead, radiance: Tensor) -> Tensor:
     return share.clamp(0.05, 1.1)
 
 
-def _add_hair(scene: Scene, head: ProceduralHead, keys: Tensor, radiance: Tensor) -> None:
-    shell = grow_hair(head, scene.vertices, scene.normals, scene.albedo, keys)
-    # Ears lie flat under hair that covers them.
-    scene.vertices = hide_ears(head, scene.vertices, shell.covers_ears)
-    bare = shell.bare[:, None, None] * head.regions["scalp"][:, None]
+def _add_hair(
+    scene: Scene, model: ProceduralHead | ICTFaceKit, on_grid: _GridCopy, keys: Tensor,
+    radiance: Tensor,
+) -> None:  # fmt: skip
+    head = on_grid.head
+    shell = grow_hair(head, on_grid.vertices, on_grid.normals, on_grid.albedo, keys)
+    if head is model:  # ears lie flat under hair that covers them
+        scene.vertices = hide_ears(head, scene.vertices, shell.covers_ears)
+    bare = shell.bare[:, None, None] * model.regions["scalp"][:, None]
     azimuth, level = head.material.unbind(1)
     forehead = ((azimuth.abs() < 0.6) & (level > 58) & (level < 80)).float()
-    skin = _weighted(scene.albedo, forehead)[:, None]
+    skin = _weighted(on_grid.albedo, forehead)[:, None]
     scene.albedo = scene.albedo + (6 * bare).clamp(max=1) * (skin - scene.albedo)
     scene.skin = torch.maximum(scene.skin, bare)
     scene.hat = shell.is_cloth
@@ -172,15 +201,14 @@ def _add_hair(scene: Scene, head: ProceduralHead, keys: Tensor, radiance: Tensor
 
 
 def _add_clothes(
-    scene: Scene, head: ProceduralHead, vertices: Tensor, keys: Tensor, radiance: Tensor
+    scene: Scene, on_grid: _GridCopy, keys: Tensor, radiance: Tensor, has_chest: bool
 ) -> None:
-    clothes = dress(head, vertices, keys)
+    clothes = dress(on_grid.head, on_grid.vertices, keys)
     scene.pattern, scene.cloth = clothes.pattern, clothes.color
-    skin = scene.neck_color
-    for surface, color, gloss, material in (
-        (clothes.chest, skin, 0.22, SKIN),
-        (clothes.cloth, clothes.color[:, 0], 0.0, CLOTH),
-    ):
+    parts = [(clothes.cloth, clothes.color[:, 0], 0.0, CLOTH)]
+    if not has_chest:
+        parts.append((clothes.chest, scene.neck_color, 0.22, SKIN))
+    for surface, color, gloss, material in parts:
         count = surface.vertices.shape[1]
         # The chin and the neck take light away near the collar.
         occlusion = (0.75 + surface.texture[:, 1:] / -120).clamp(0.75, 1)

@@ -81,7 +81,7 @@ class PositionMapReader(nn.Module):
         cls, model: MorphableModel, maps: PositionMaps, persistent: bool = True
     ) -> PositionMapReader:
         """Build the reader of a morphable model's position maps."""
-        resampling = uv_resampling(model.uv, model.faces, maps.size)
+        resampling = uv_resampling(model.uv, model.map_faces, maps.size)
         regions = {
             name: resampling(model.regions[name][:, None].float())[0] * maps.mask
             for name in REGIONS

@@ -38,7 +38,7 @@ class WeightMask:
             return self._prnet(position_maps)
         size, texels = position_maps.size, position_maps.texels
         weights = self.face * position_maps.mask.flatten().float()
-        resampling = uv_resampling(model.uv, model.faces, size)
+        resampling = uv_resampling(model.uv, model.map_faces, size)
         for name in ("eyes", "nose", "mouth"):
             if name in model.regions:
                 inside = resampling.apply(model.regions[name][:, None].float())[:, 0] >= 0.5
