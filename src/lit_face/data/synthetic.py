@@ -87,6 +87,14 @@ class SyntheticRenderer(nn.Module):
         self.yaw, self.pitch, self.roll, self.face_size = yaw, pitch, roll, face_size
         self.occlusion = occlusion
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the pictures depend on beside the model and the keys."""
+        names = (
+            "picture_size", "expression", "yaw", "pitch", "roll", "face_size", "occlusion",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def sample_coefficients(self, keys: Tensor) -> dict[str, Tensor]:
         """Draw coefficients (B,K) by name, at most three standard deviations.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lit_face.data.landmarks import MIRROR_68, project_landmarks
 from lit_face.data.occlusion import occlude
+from lit_face.data.photometric import Photometric
 from lit_face.data.random import uniform
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.precision import fp32_region
@@ -54,6 +55,7 @@ class FaceTransform(nn.Module):
         mirror: probability of mirroring.
         padding: outside the picture, 'zeros', 'border' or 'reflection'.
         morphable_model: gives the landmarks of batches that have only coefficients and a camera.
+        photometric: shadows, exposure, lost colour, blur and noise; none without it.
     """
 
     mirror_68: Tensor
@@ -72,8 +74,10 @@ class FaceTransform(nn.Module):
         mirror: float = 0.5,
         padding: Padding = "zeros",
         morphable_model: MorphableModel | None = None,
+        photometric: Photometric | None = None,
     ) -> None:
         super().__init__()
+        self.photometric = photometric or Photometric()
         self.image_size, self.margin, self.padding = image_size, margin, padding
         self.center_jitter, self.size_jitter = center_jitter, _range("size_jitter", size_jitter)
         self.rotation, self.translation = rotation, translation
@@ -101,7 +105,8 @@ class FaceTransform(nn.Module):
         """Whether any random number is used."""
         ranges = (self.size_jitter, self.scale, self.color)
         chances = (self.center_jitter, self.rotation, self.translation, self.occlusion, self.mirror)
-        return any(low != 1 or high != 1 for low, high in ranges) or any(chances)
+        geometric = any(low != 1 or high != 1 for low, high in ranges) or any(chances)
+        return geometric or self.photometric.is_random
 
     @torch.no_grad()
     def forward(self, batch: FaceBatch) -> FaceBatch:
@@ -124,6 +129,7 @@ class FaceTransform(nn.Module):
                 image = image / 255
             image = image * self._between(keys, _COLOR, self.color, 3)[:, :, None, None]
             image, visible = occlude(image.clamp(0, 1), keys, self.occlusion)
+            image = self.photometric(image, keys)
             skin_mask = batch.skin_mask
             if skin_mask is not None:
                 skin_mask = warp_image(skin_mask.float(), matrix, size, antialias=True) * visible
