@@ -101,6 +101,7 @@ class PositionMapReader(nn.Module):
         regions: dict[str, Tensor],
         unit: str,
         *,
+        faces: Tensor | None = None,
         persistent: bool = True,
     ) -> Self:
         """Build a reader of a map's layout.
@@ -111,10 +112,11 @@ class PositionMapReader(nn.Module):
             landmarks: (68,4) positions among those texels, and their weights.
             regions: (S,S) in [0,1] by name.
             unit: 'mm' or 'normalised'.
+            faces: (F,3) between those texels; the grid's, unless given.
             persistent: see the class.
         """
         size, texels = len(mask), mask.flatten().nonzero().squeeze(1)
-        faces = grid_faces(mask)
+        faces = grid_faces(mask) if faces is None else faces
         reader = cls(size, len(texels), len(faces), tuple(regions), unit, persistent)
         rows = torch.div(texels, size, rounding_mode="floor")
         values = {

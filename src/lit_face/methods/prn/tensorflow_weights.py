@@ -18,13 +18,13 @@ def load_tensorflow_weights(network: PRNNetwork, arrays: Mapping[str, np.ndarray
 
     Args:
         network: `PRNNetwork()` with the defaults.
-        arrays: name -> array; optimiser slots (`/Adam`, `/Adam_1`, `beta1_power`) are ignored.
+        arrays: name -> array; optimiser slots are ignored.
 
     Raises:
         ValueError: names the missing, surplus or misshapen variables.
     """
     wanted = dict(tensorflow_tensors(network))
-    given = {name: value for name, value in arrays.items() if not _is_slot(name)}
+    given = {name: value for name, value in arrays.items() if not is_optimizer_slot(name)}
     missing, surplus = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
     problems = [f"missing: {missing[:5]}"] * bool(missing)
     problems += [f"unknown: {surplus[:5]}"] * bool(surplus)
@@ -40,6 +40,29 @@ def load_tensorflow_weights(network: PRNNetwork, arrays: Mapping[str, np.ndarray
     with torch.no_grad():
         for name, value in converted.items():
             wanted[name][0].copy_(value)
+
+
+def expected_variables(network: PRNNetwork) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of every variable in a TensorFlow checkpoint, optimiser included.
+
+    The released one was written by Adam, which keeps two slots a trainable variable and two
+    scalars: 545 names for the paper's network.
+    """
+    variables: dict[str, tuple[int, ...]] = {}
+    for name, (tensor, flip) in tensorflow_tensors(network):
+        shape = tuple(tensor.shape)
+        if len(shape) == 4:
+            first, second, *kernel = shape
+            shape = (*kernel, first, second) if flip else (*kernel, second, first)
+        variables[name] = shape
+        if not name.endswith(("/moving_mean", "/moving_variance")):
+            variables |= {f"{name}/Adam": shape, f"{name}/Adam_1": shape}
+    return variables | {"beta1_power": (), "beta2_power": ()}
+
+
+def is_optimizer_slot(name: str) -> bool:
+    """Whether a variable belongs to the training, not to the network."""
+    return name.endswith(("/Adam", "/Adam_1", "_power")) or name == "global_step"
 
 
 def tensorflow_tensors(network: PRNNetwork) -> Iterator[tuple[str, tuple[Tensor, bool]]]:
@@ -83,10 +106,6 @@ def _norm(name: str, norm: nn.BatchNorm2d) -> Iterator[tuple[str, tuple[Tensor, 
     if norm.running_mean is not None and norm.running_var is not None:
         yield start + "moving_mean", (norm.running_mean, False)
         yield start + "moving_variance", (norm.running_var, False)
-
-
-def _is_slot(name: str) -> bool:
-    return name.endswith(("/Adam", "/Adam_1", "_power"))
 
 
 def _to_torch(array: np.ndarray, flip: bool) -> Tensor:
