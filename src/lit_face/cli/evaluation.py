@@ -8,11 +8,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lit_face.cli.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from lit_face.cli.start import user_errors
 from lit_face.cli.training import build_loggers
-from lit_face.config import check_config, instantiate
+from lit_face.config import instantiate
 from lit_face.config.run_folder import write_metrics
+from lit_face.inference.loading import choose_device, find_checkpoint, load_method
 
 
 def config_from(overrides: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ def run(config: dict[str, Any], folder: Path) -> float | None:
     trusted = tuple(config.get("trusted_modules") or ())
     with user_errors():
         file = find_checkpoint(config["ckpt"], prefer="best")
-        device = _device(config["device"])
+        device = choose_device(config["device"])
         method, stored = load_method(file, trusted)
         truth = instantiate(config["morphable_model"], trusted_modules=trusted)
         benchmark = instantiate(config["benchmark"], trusted_modules=trusted, morphable_model=truth)
@@ -43,33 +43,3 @@ def run(config: dict[str, Any], folder: Path) -> float | None:
     sys.stdout.write("\n\n".join(table_text(table) for table in result.tables))
     sys.stdout.write(f"\n\n{result.notes[0]}\n\nReport: {page}\n")
     return float(result.metrics[result.headline])
-
-
-def load_method(file: Path, trusted: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
-    """Build the method that a checkpoint holds; return it with its run's config.
-
-    Raises:
-        ValueError, ConfigError: what is wrong with the file or its config.
-    """
-    checkpoint = read_checkpoint(file)
-    stored = check_config(
-        {**checkpoint["lit_face"]["config"], "trusted_modules": list(trusted)}
-    )  # never the file's own list
-    model = instantiate(stored["morphable_model"], trusted_modules=trusted)
-    method = instantiate(stored["method"], trusted_modules=trusted, morphable_model=model)
-    load_weights(method, checkpoint["state_dict"], file)
-    return method, stored
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device={name} is not usable here: {error}") from error
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

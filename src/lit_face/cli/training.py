@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_face.cli.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from lit_face.cli.launch import launch_ranks, local_processes, with_strategy
 from lit_face.cli.start import user_errors
 from lit_face.cli.stored_config import override_stored
 from lit_face.config import instantiate
 from lit_face.config.run_folder import point_latest
+from lit_face.inference.loading import find_checkpoint, load_weights, read_checkpoint
 
 log = logging.getLogger("lit_face")
 

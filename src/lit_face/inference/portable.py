@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lit_face.config.instantiate import ConfigError, instantiate, locate, targets
 from lit_face.io.portable_folder import is_portable_folder, read_portable, write_portable
@@ -50,18 +50,39 @@ def load_portable(folder: str | Path, trusted_modules: tuple[str, ...] = ()) -> 
         FileNotFoundError, ValueError: what is wrong with the folder.
     """
     config, state, record = read_portable(folder)
-    _check_targets(config, trusted_modules, Path(folder))
-    predictor = instantiate(config, trusted_modules=trusted_modules)
-    try:
-        predictor.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{folder}: the weights do not fit the config: {error}") from error
+    predictor = build(config, state, str(folder), trusted_modules)
     predictor.record = record  # type: ignore[assignment]
-    return predictor.eval()
+    return predictor
+
+
+def build(
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    source: str,
+    trusted_modules: tuple[str, ...] = (),
+) -> nn.Module:
+    """Build a network from an untrusted config and fill it, in evaluation mode.
+
+    Args:
+        config: plain values with `_target_`.
+        state: its state_dict.
+        source: the file, for messages.
+        trusted_modules: see `load_portable`.
+
+    Raises:
+        ValueError: what is wrong with them.
+    """
+    _check_targets(config, trusted_modules, source)
+    network: nn.Module = instantiate(config, trusted_modules=trusted_modules)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{source}: the weights do not fit the config: {error}") from error
+    return network.eval()
 
 
 def _check_targets(
-    config: Mapping[str, Any], trusted_modules: tuple[str, ...], folder: Path
+    config: Mapping[str, Any], trusted_modules: tuple[str, ...], source: str
 ) -> None:
     """Let a config name classes of networks in lit_face's methods only."""
     prefixes = (_METHODS, *(f"{module.rstrip('.')}." for module in trusted_modules))
@@ -71,7 +92,7 @@ def _check_targets(
             if isinstance(found, type) and issubclass(found, nn.Module):
                 continue
         raise ConfigError(
-            [f"{folder}: predictor.{path}: '{name}' is no network of lit_face's methods."]
+            [f"{source}: predictor.{path}: '{name}' is no network of lit_face's methods."]
         )
     if "_target_" not in config:
-        raise ConfigError([f"{folder}: predictor has no key '_target_'."])
+        raise ConfigError([f"{source}: predictor has no key '_target_'."])

@@ -43,7 +43,7 @@ def read_image(path: str | Path, exif: bool = False) -> NDArray[np.uint8]:
 def decode_image(data: bytes, name: str, exif: bool = False) -> NDArray[np.uint8]:
     """Decode the bytes of an image file; `name` is what errors call it. See `read_image`."""
     # OpenCV fills the missing part of a truncated picture with grey and says nothing.
-    problem = _truncation(data)
+    problem = truncation(data)
     if problem:
         raise ValueError(f"{name}: {problem}. Copy or download the file again.")
     flags = _COLOR if exif else _COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -84,7 +84,7 @@ def write_image(path: str | Path, array: NDArray[np.uint8], quality: int = 92) -
             raise OSError(f"{path}: OpenCV could not write the picture; is the disk full?")
 
 
-def _truncation(data: bytes) -> str | None:
+def truncation(data: bytes) -> str | None:
     """Say what is missing at the end of a JPEG, or None; other decoders report it themselves."""
     if not data:
         return "empty file"

@@ -1,4 +1,4 @@
-"""Find, open and check checkpoints; nothing in them is executed."""
+"""Find, open and check trained weights; nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lit_face.config import check_config, instantiate
+
+if TYPE_CHECKING:
+    from lit_face.inference.model import FaceModel
 
 # What torch.load raises for cut, damaged or foreign files, by where the cut falls.
 _UNREADABLE = (
@@ -17,6 +22,43 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     pickle.UnpicklingError,
 )
+
+
+def load(path: str | Path, device: str = "auto", **options: Any) -> FaceModel:
+    """Load a trained model for use: `lit_face.load(FILE).reconstruct(photos)`.
+
+    Args:
+        path: a checkpoint (.ckpt) or a run's folder (its best checkpoint).
+        device: 'cpu', 'cuda', 'mps', or 'auto' for what is there.
+        options: of `FaceModel`: finder, passes, precision, compile_network.
+
+    Raises:
+        FileNotFoundError: says what was looked for and where.
+        ValueError: the file is damaged or not from lit_face, or the device is not there.
+    """
+    from lit_face.inference.model import FaceModel
+
+    return FaceModel(load_predictor(path), device=device, **options)
+
+
+def load_predictor(path: str | Path, trusted: tuple[str, ...] = ()) -> Any:
+    """Load what turns crops into reconstructions, in evaluation mode, on the CPU.
+
+    Args:
+        path: see `load`.
+        trusted: further packages that the config of a checkpoint may name.
+
+    Raises:
+        FileNotFoundError, ValueError, ConfigError: what is wrong with the file or its config.
+    """
+    file = find_checkpoint(path, prefer="best")
+    method, _ = load_method(file, trusted)
+    if not hasattr(method, "predictor"):
+        raise ValueError(
+            f"{file} holds a {type(method).__name__}, which has no predictor(): it can be trained "
+            "and evaluated, but does not say how it is used on photos (docs/add_a_method.md)."
+        )
+    return method.predictor().eval()
 
 
 def find_checkpoint(given: str | Path, prefer: str = "last") -> Path:
@@ -91,3 +133,38 @@ def load_weights(method: Any, state: Mapping[str, Any], file: Path) -> None:
             "It is from another method or another version of it; evaluate it with its own config."
         )
     method.load_state_dict(state)
+
+
+def load_method(file: Path, trusted: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
+    """Build the method that a checkpoint holds; return it with its run's config.
+
+    Raises:
+        ValueError, ConfigError: what is wrong with the file or its config.
+    """
+    checkpoint = read_checkpoint(file)
+    stored = check_config(
+        {**checkpoint["lit_face"]["config"], "trusted_modules": list(trusted)}
+    )  # never the file's own list
+    model = instantiate(stored["morphable_model"], trusted_modules=trusted)
+    method = instantiate(stored["method"], trusted_modules=trusted, morphable_model=model)
+    load_weights(method, checkpoint["state_dict"], file)
+    return method, stored
+
+
+def choose_device(name: str) -> str:
+    """Return the device that a name means; 'auto' takes what is there.
+
+    Raises:
+        ValueError: the device cannot be used here.
+    """
+    import torch
+
+    if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device={name} is not usable here: {error}") from error
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,1 @@
+"""Face finders: a picture in, the boxes of its faces' landmarks out."""

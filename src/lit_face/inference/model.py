@@ -1,0 +1,185 @@
+"""A trained model in use: photos in, faces out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lit_face.geometry.cameras import AffineCamera
+from lit_face.geometry.pose import head_angles
+from lit_face.inference.crops import crop_matrices, cut_out, to_photo, visibility_in_photos
+from lit_face.inference.face import Face, one_of, warnings_of
+from lit_face.inference.finders.base import Detection, FaceFinder, Picture
+from lit_face.inference.loading import choose_device
+from lit_face.io.photos import as_photo, read_photo
+from lit_face.types import Reconstruction
+
+Image = str | Path | NDArray[Any] | Tensor
+Boxes = Sequence[Any]
+Precision = Literal["float32", "bfloat16"]
+
+
+class FaceModel:
+    """Finds faces in photos and reconstructs them.
+
+    Args:
+        predictor: crops (B,3,S,S) in [0,1] to a Reconstruction in their pixels; with `image_size`
+            (S) and `margin` (side of the crop over the size of the landmarks' box).
+        finder: finds faces; None is OpenCV's cascades.
+        device: 'cpu', 'cuda', 'mps', or 'auto' for what is there.
+        passes: 2 crops a second time, around the landmarks that the first pass found; 1 trusts the
+            finder's boxes.
+        precision: of the network; geometry is float32 always.
+        compile_network: compile it; the first batch then takes a minute.
+
+    Raises:
+        ValueError: the device is not there, or an option is none of the above.
+    """
+
+    def __init__(
+        self,
+        predictor: nn.Module,
+        finder: FaceFinder | None = None,
+        device: str = "auto",
+        passes: int = 2,
+        precision: Precision = "float32",
+        compile_network: bool = False,
+    ) -> None:
+        if passes not in (1, 2):
+            raise ValueError(f"passes should be 1 or 2, found {passes!r}.")
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision should be 'float32' or 'bfloat16', found {precision!r}.")
+        self.device = torch.device(choose_device(device))
+        self.predictor = predictor.eval().to(self.device)
+        self.passes, self.precision = passes, precision
+        self._finder = finder
+        if compile_network:
+            self.predictor.compile()
+
+    @property
+    def finder(self) -> FaceFinder:
+        """What finds the faces."""
+        if self._finder is None:
+            from lit_face.inference.finders.cascade import CascadeFinder
+
+            self._finder = CascadeFinder()
+        return self._finder
+
+    def reconstruct(
+        self,
+        images: Image | Iterable[Image],
+        boxes: Boxes | None = None,
+        batch_size: int = 16,
+    ) -> list[list[Face]]:
+        """Reconstruct every face of some photos.
+
+        Args:
+            images: files, uint8 or float (0 to 1) arrays (H,W,3) or (H,W), or tensors (3,H,W);
+                one of them is taken as a list of one.
+            boxes: for each photo the faces' boxes (N,4), left, top, right, bottom of the 68
+                landmarks in pixels; none of them is searched for then.
+            batch_size: crops a run of the network.
+
+        Returns:
+            For each photo its faces, the largest first; an empty list where none was found.
+
+        Raises:
+            FileNotFoundError, ValueError: an image that cannot be read, or boxes that do not fit.
+        """
+        if isinstance(images, str | Path | np.ndarray | Tensor):
+            images = [images]
+        paths = [image if isinstance(image, str | Path) else None for image in images]
+        photos = [
+            read_photo(image) if isinstance(image, str | Path) else as_photo(image)
+            for image in images
+        ]
+        if boxes is None:
+            found = [
+                self.finder(photo, None if path is None else Path(path))
+                for photo, path in zip(photos, paths, strict=True)
+            ]
+        else:
+            if len(boxes) != len(photos):
+                raise ValueError(f"{len(photos)} images need as many lists of boxes, {len(boxes)}.")
+            found = [given_boxes(rows) for rows in boxes]
+        return self.reconstruct_found(photos, found, batch_size)
+
+    def reconstruct_found(
+        self, photos: Sequence[Picture], found: Sequence[list[Detection]], batch_size: int = 16
+    ) -> list[list[Face]]:
+        """Reconstruct the faces that a finder found in photos (H,W,3) uint8."""
+        wanted = [(row, face) for row, faces in enumerate(found) for face in faces]
+        results: list[list[Face]] = [[] for _ in photos]
+        for start in range(0, len(wanted), batch_size):
+            chunk = wanted[start : start + batch_size]
+            pictures = [photos[row] for row, _ in chunk]
+            faces = self._batch(pictures, [detection for _, detection in chunk])
+            for (row, _), face in zip(chunk, faces, strict=True):
+                results[row].append(face)
+        return results
+
+    def _batch(self, photos: list[Picture], detections: list[Detection]) -> list[Face]:
+        boxes = torch.tensor([detection.box for detection in detections], dtype=torch.float32)
+        for _ in range(self.passes):
+            result = self._run(photos, boxes)
+            landmarks = result.landmarks[..., :2]
+            again = torch.cat([landmarks.amin(1), landmarks.amax(1)], dim=1)
+            usable = again.isfinite().all(1) & ((again[:, 2:] - again[:, :2]).amin(1) >= 2)
+            boxes = torch.where(usable[:, None], again, boxes)
+        return faces_of(result, detections, [photo.shape[:2] for photo in photos])
+
+    @torch.inference_mode()
+    def _run(self, photos: list[Picture], boxes: Tensor) -> Reconstruction:
+        """Run the network once on the crops around boxes (B,4); results in pixels of the photos."""
+        size = self.predictor.image_size
+        matrices = crop_matrices(boxes, self.predictor.margin, size)
+        crops = [
+            cut_out(photo, matrix, size) for photo, matrix in zip(photos, matrices, strict=True)
+        ]
+        lower = torch.autocast(self.device.type, torch.bfloat16)
+        with lower if self.precision == "bfloat16" else nullcontext():
+            result = self.predictor(torch.cat(crops).to(self.device))
+        return to_photo(result.to("cpu"), matrices)
+
+
+def faces_of(
+    result: Reconstruction, detections: Sequence[Detection], sizes: Sequence[tuple[int, int]]
+) -> list[Face]:
+    """Split a batch in pixels of its photos into faces, with visibility, angles and warnings."""
+    visible = visibility_in_photos(result.image_vertices, result.faces, sizes)
+    angles = [(float("nan"),) * 3] * len(result)
+    if isinstance(result.camera, AffineCamera):
+        angles = [tuple(row) for row in torch.rad2deg(head_angles(result.camera)).tolist()]
+    faces = []
+    for row, (detection, size) in enumerate(zip(detections, sizes, strict=True)):
+        one = one_of(result, row)
+        doubts = warnings_of(
+            detection.box, angles[row], one.landmarks[0], one.image_vertices[0], size
+        )
+        one = replace(one, visibility=visible[row : row + 1])
+        faces.append(Face(detection.box, detection.confidence, one, angles[row], size, doubts))
+    return faces
+
+
+def given_boxes(rows: Any) -> list[Detection]:
+    """Turn boxes (N,4) of one photo into detections.
+
+    Raises:
+        ValueError: another shape, or a box without area.
+    """
+    table = np.asarray(rows, dtype=np.float64).reshape(-1, 4) if len(rows) else np.zeros((0, 4))
+    for left, top, right, bottom in table:
+        if not (right > left and bottom > top):
+            raise ValueError(
+                "A box should be left, top, right, bottom with right > left and bottom > top, "
+                f"found {[left, top, right, bottom]}."
+            )
+    return [Detection((float(a), float(b), float(c), float(d))) for a, b, c, d in table]
