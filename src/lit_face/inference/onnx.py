@@ -37,6 +37,7 @@ def export_onnx(
 
     Args:
         predictor: `method.predictor()` or what `load_portable` returns; has `stages()`.
+            It is in evaluation mode afterwards.
         path: the `.onnx` file.
         record: plain values about the weights, as in `save_portable`.
 
@@ -50,27 +51,23 @@ def export_onnx(
     if not hasattr(predictor, "stages"):
         raise ValueError(f"{type(predictor).__name__} cannot be exported to ONNX: no stages().")
     path = Path(path)
-    was_training = predictor.training
     front, back = predictor.eval().stages()  # type: ignore[operator]
     size = int(predictor.image_size)  # type: ignore[arg-type]
     device = next(front.parameters()).device
     image = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    try:
-        with torch.no_grad(), atomic_write(path) as temporary:
-            expected = front(image.to(device)).float().cpu()
-            _write_graph(front, image[:2].to(device), temporary)
-            config = {
-                "format": _FORMAT, "image_size": size, "margin": predictor.margin,
-                "reader": back.config, "record": dict(record or {}),
-            }  # fmt: skip
-            _add_metadata(temporary, config, back.state_dict())
-            difference = _difference(temporary, image, expected)
-            if not difference <= _TOLERANCE * float(expected.abs().max()):
-                raise ValueError(
-                    f"{path}: onnxruntime and torch differ by {difference:.3g}; nothing written."
-                )
-    finally:
-        predictor.train(was_training)
+    with torch.no_grad(), atomic_write(path) as temporary:
+        expected = front(image.to(device)).float().cpu()
+        _write_graph(front, image[:2].to(device), temporary)
+        config = {
+            "format": _FORMAT, "image_size": size, "margin": predictor.margin,
+            "reader": back.config, "record": dict(record or {}),
+        }  # fmt: skip
+        _add_metadata(temporary, config, back.state_dict())
+        difference = _difference(temporary, image, expected)
+        if not difference <= _TOLERANCE * float(expected.abs().max()):
+            raise ValueError(
+                f"{path}: onnxruntime and torch differ by {difference:.3g}; nothing written."
+            )
     return difference
 
 

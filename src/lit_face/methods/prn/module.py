@@ -113,7 +113,7 @@ class PRNModule(pl.LightningModule):
         ).to(self.device)
         for name, value in self.reader.named_buffers():
             getattr(reader, name).copy_(value)
-        return PRNPredictor(self.network, reader)
+        return PRNPredictor(self.network, reader).train(self.training)
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and, where one is configured, the schedule."""

@@ -56,8 +56,15 @@ class PRNPredictor(nn.Module):
 
     def position_maps(self, image: Tensor) -> Tensor:
         """Draw position maps (B,3,S,S) in pixels of crops (B,3,image_size,image_size)."""
-        normalised: Tensor = self.network(image)
-        return normalised.float() * position_scale(self.network)
+        maps: Tensor = _PositionMaps(self.network)(image)
+        return maps
+
+    def stages(self) -> tuple[nn.Module, nn.Module]:
+        """Return what makes a tensor of crops, and what makes a `Reconstruction` of the tensor.
+
+        Other runtimes run the first; the second has `config`, and a state_dict of its own.
+        """
+        return _PositionMaps(self.network), self.reader
 
     def forward(self, image: Tensor) -> Reconstruction:
         """Reconstruct crops (B,3,image_size,image_size) in [0,1], in their pixels."""
@@ -68,3 +75,15 @@ class PRNPredictor(nn.Module):
 def position_scale(network: PRNNetwork) -> float:
     """Return the pixels that the network's 1.0 stands for."""
     return POSITION_SCALE * network.input_size
+
+
+class _PositionMaps(nn.Module):
+    """Crops (B,3,H,H) to position maps (B,3,S,S) in pixels."""
+
+    def __init__(self, network: PRNNetwork) -> None:
+        super().__init__()
+        self.network, self.scale = network, position_scale(network)
+
+    def forward(self, image: Tensor) -> Tensor:
+        normalised: Tensor = self.network(image)
+        return normalised.float() * self.scale
