@@ -13,7 +13,7 @@ from lit_face.data.random import normal, uniform
 
 # One stream a purpose (see lit_face.data.random).
 (_SHADOW, _EDGE, _DEPTH, _GAMMA, _CONTRAST, _GREY, _TINT, _BLUR, _SIZE, _NOISE, _GRAIN,
- _BARS, _BAR) = range(140, 153)  # fmt: skip
+ _BARS, _BAR, _TINTED) = range(140, 154)  # fmt: skip
 _GREY_WEIGHTS = (0.299, 0.587, 0.114)
 _MIDDLE = 0.45  # grey that contrast leaves alone
 
@@ -79,7 +79,7 @@ def _shade(image: Tensor, keys: Tensor, probability: float) -> Tensor:
     across = angle.cos()[:, None, None] * x + angle.sin()[:, None, None] * y
     reach = (0.02 + 0.4 * soft)[:, None, None]
     covered = torch.sigmoid((across - (1.2 * place - 0.6)[:, None, None]) / reach * 3)[:, None]
-    depth = uniform(keys, _DEPTH, low=0.25, high=0.85)[:, None, None, None]
+    depth = uniform(keys, _DEPTH, low=0.2, high=0.75)[:, None, None, None]
     return torch.where(_chosen(keys, _SHADOW, probability), image * (1 - depth * covered), image)
 
 
@@ -87,7 +87,7 @@ def _lose_color(image: Tensor, keys: Tensor, probability: float) -> Tensor:
     weights = image.new_tensor(_GREY_WEIGHTS)[:, None, None]
     tint = 1 + 0.15 * uniform(keys, _TINT, 3, low=-1.0, high=1.0)[:, :, None, None]
     grey = (image * weights).sum(1, keepdim=True) * torch.where(
-        _chosen(keys, _TINT, 0.5), tint, torch.ones_like(tint)
+        _chosen(keys, _TINTED, 0.5), tint, torch.ones_like(tint)
     )
     return torch.where(_chosen(keys, _GREY, probability), grey, image)
 

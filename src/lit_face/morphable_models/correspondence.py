@@ -14,7 +14,7 @@ from torch import Tensor
 
 Array = NDArray[Any]
 
-_CANDIDATE_VERTICES = 6
+_CANDIDATE_VERTICES = 16
 _REFINEMENTS = ((900, 12.0), (1800, 8.0))  # control points; farthest pair that counts, mm
 
 
@@ -50,7 +50,7 @@ def closest_points(queries: Tensor, vertices: Tensor, faces: Tensor) -> SurfaceP
     points, corners = vertices.double().numpy(), faces.numpy()
     used = np.unique(corners)
     around = _faces_around(corners, len(points))
-    _, nearest = cKDTree(points[used]).query(queries.numpy(), k=_CANDIDATE_VERTICES)
+    _, nearest = cKDTree(points[used]).query(queries.numpy(), k=min(_CANDIDATE_VERTICES, len(used)))
     candidates = around[used[nearest]].reshape(len(queries), -1)
     best = np.full(len(queries), np.inf)
     index = np.zeros((len(queries), 3), dtype=np.int64)
