@@ -8,6 +8,7 @@ that read only that layout.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,17 @@ from lit_face.morphable_models.bfm_files import (
 )
 from lit_face.morphable_models.winding import outward_faces
 
-__all__ = ["BFM", "BFMArrays", "BFMPaths", "find_bfm", "load_bfm", "read_bfm", "write_bfm"]
+__all__ = [
+    "BFM",
+    "BFMArrays",
+    "BFMPaths",
+    "bfm_of",
+    "find_bfm",
+    "load_bfm",
+    "read_bfm",
+    "write_bfm",
+    "write_bfm_arrays",
+]
 
 IDENTITY_SIZE, EXPRESSION_SIZE, TEXTURE_SIZE = 199, 29, 199
 _MICROMETRES = 1000.0
@@ -67,7 +78,11 @@ def load_bfm(root: str | Path, uv_file: str | Path | None = None) -> BFM:
         FileNotFoundError: no model file.
         ValueError: everything that is missing or misshapen, in one message.
     """
-    raw = read_bfm(root, uv_file)
+    return bfm_of(read_bfm(root, uv_file))
+
+
+def bfm_of(raw: BFMArrays, name: str = "bfm") -> BFM:
+    """Convert raw arrays to a `MorphableModel`; see `load_bfm`."""
     count = len(raw.mean) // 3
     identity = _used_modes(raw.identity_basis)
     expression = _used_modes(raw.expression_basis)
@@ -91,7 +106,7 @@ def load_bfm(root: str | Path, uv_file: str | Path | None = None) -> BFM:
         albedo_basis=basis(texture, raw.texture_std, 255.0),
         regions={name: torch.from_numpy(weight) for name, weight in _regions(raw).items()},
     )
-    return BFM(arrays, torch.from_numpy(raw.texture_std[: texture.shape[1]].copy()))
+    return BFM(arrays, torch.from_numpy(raw.texture_std[: texture.shape[1]].copy()), name)
 
 
 def face_outline_weights(uv: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -158,11 +173,49 @@ def write_bfm(model: MorphableModel, folder: str | Path, truncate: bool = False)
         "tri_mouth": triangles[:, -_MOUTH_TRIANGLES:],
         "kpt_ind": _array(model.landmark_index)[None].astype(np.float64) + 1,
     }
-    paths = BFMPaths(folder / "BFM.mat", folder / "BFM_UV.mat", folder / "BFM_info.mat")
     regions = {name: _column(_array(weight)) for name, weight in model.regions.items()}
-    info = {"segbin": _segments(regions, len(model.mean)), "regions": regions}
+    return _save_all(folder, fields, _array(model.uv), regions)
+
+
+def write_bfm_arrays(raw: BFMArrays, folder: str | Path) -> BFMPaths:
+    """Write raw arrays as face3d's BFM.mat, BFM_UV.mat and BFM_info.mat, nothing converted.
+
+    The mean is stored as shapeMU, and expMU is zero: only their sum is ever used.
+    """
+    folder = Path(folder)
+    triangles, mouth = raw.triangles, raw.mouth_triangles
+    if not len(mouth):  # an empty field breaks readers, who join the two anyway
+        triangles, mouth = triangles[:-1], triangles[-1:]
+    fields = {
+        "shapeMU": _column(raw.mean),
+        "shapePC": raw.identity_basis,
+        "shapeEV": _column(raw.identity_std),
+        "expMU": _column(np.zeros_like(raw.mean)),
+        "expPC": raw.expression_basis,
+        "expEV": _column(raw.expression_std),
+        "texMU": _column(raw.texture_mean),
+        "texPC": raw.texture_basis,
+        "texEV": _column(raw.texture_std),
+        "tri": triangles.T.astype(np.float64) + 1,
+        "tri_mouth": mouth.T.astype(np.float64) + 1,
+        "kpt_ind": raw.landmark_index[None].astype(np.float64) + 1,
+    }
+    regions = {name: _column(weight) for name, weight in raw.regions.items()}
+    return _save_all(folder, fields, raw.uv, regions)
+
+
+def _save_all(
+    folder: Path,
+    fields: dict[str, NDArray[Any]],
+    uv: NDArray[Any],
+    regions: dict[str, NDArray[np.float32]],
+) -> BFMPaths:
+    paths = BFMPaths(folder / "BFM.mat", folder / "BFM_UV.mat", folder / "BFM_info.mat")
+    info: dict[str, object] = {"segbin": _segments(regions, len(uv))}
+    if regions:
+        info["regions"] = regions
     _save(paths.model, {"model": fields})
-    _save(paths.uv, {"UV": _array(model.uv).astype(np.float64)})
+    _save(paths.uv, {"UV": uv.astype(np.float64)})
     _save(paths.info, {"model_info": info})
     return paths
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lit_face.io.files import atomic_write
 from lit_face.io.hdf5 import read_datasets, write_datasets
 from lit_face.morphable_models.base import MorphableModel
+from lit_face.morphable_models.units import height_problems
 
 log = logging.getLogger(__name__)
 
@@ -193,18 +194,10 @@ def _check(data: Mapping[str, Floats]) -> list[str]:
             f"{length // 3}, counted from 0"
         )
     if length is not None:
-        problems += _check_height(np.ptp(data["shape/model/mean"].reshape(-1, 3)[:, 1]))
+        problems += height_problems(
+            float(np.ptp(data["shape/model/mean"].reshape(-1, 3)[:, 1])), "millimetres"
+        )
     return problems
-
-
-def _check_height(height: float) -> list[str]:
-    """Heads of the published files are 150 to 350 mm tall (face to full head)."""
-    if 130 <= height <= 400:
-        return []
-    for unit, factor in (("micrometres", 1e-3), ("metres", 1e3), ("centimetres", 10.0)):
-        if 130 <= height * factor <= 400:
-            return [f"in {unit}, not millimetres: multiply shape and expression by {factor:g}"]
-    return [f"the mean shape is {height:.4g} tall, expected 150 to 350 millimetres"]
 
 
 def _coarse(values: Floats) -> Floats:
