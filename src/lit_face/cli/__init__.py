@@ -18,6 +18,13 @@ python evaluate.py ckpt=best.ckpt benchmark=aflw2000       a checkpoint
 python evaluate.py ckpt=best.ckpt benchmark.root=/data/AFLW2000
 """
 
+_EXPORT_EXAMPLES = """
+python export.py ckpt=runs/latest out=prn                 a portable folder: safetensors and config
+python export.py ckpt=runs/latest out=prn.onnx            one ONNX file, checked in onnxruntime
+python export.py ckpt=prn out=prn.onnx                    from a portable folder
+python export.py ckpt=best.ckpt out=prn licence=MIT notice=NOTICE.txt
+"""
+
 
 def train() -> None:
     """Train a method; see `train.py --help`."""
@@ -27,3 +34,8 @@ def train() -> None:
 def evaluate() -> None:
     """Evaluate a checkpoint on a benchmark; see `evaluate.py --help`."""
     start("evaluate", "lit_face.cli.evaluation", _EVALUATE_EXAMPLES)
+
+
+def export() -> None:
+    """Write a checkpoint in a portable form; see `export.py --help`."""
+    start("export", "lit_face.cli.export", _EXPORT_EXAMPLES)

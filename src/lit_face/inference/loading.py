@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lit_face.config import check_config, instantiate
+from lit_face.io.portable_folder import is_portable_folder
 
 if TYPE_CHECKING:
     from lit_face.inference.model import FaceModel
@@ -28,7 +29,8 @@ def load(path: str | Path, device: str = "auto", **options: Any) -> FaceModel:
     """Load a trained model for use: `lit_face.load(FILE).reconstruct(photos)`.
 
     Args:
-        path: a checkpoint (.ckpt) or a run's folder (its best checkpoint).
+        path: a checkpoint (.ckpt), a run's folder (its best checkpoint), a portable folder or an
+            .onnx file (`export.py` writes both).
         device: 'cpu', 'cuda', 'mps', or 'auto' for what is there.
         options: of `FaceModel`: finder, passes, precision, compile_network.
 
@@ -51,8 +53,25 @@ def load_predictor(path: str | Path, trusted: tuple[str, ...] = ()) -> Any:
     Raises:
         FileNotFoundError, ValueError, ConfigError: what is wrong with the file or its config.
     """
+    if Path(path).suffix == ".onnx":
+        from lit_face.inference.onnx import OnnxPredictor
+
+        return OnnxPredictor(path, trusted)
+    if is_portable_folder(path):
+        from lit_face.inference.portable import load_portable
+
+        return load_portable(path, trusted)
     file = find_checkpoint(path, prefer="best")
     method, _ = load_method(file, trusted)
+    return predictor_of(method, file)
+
+
+def predictor_of(method: Any, file: Path) -> Any:
+    """Return a method's predictor in evaluation mode.
+
+    Raises:
+        ValueError: the method has none; names `file`, which it is from.
+    """
     if not hasattr(method, "predictor"):
         raise ValueError(
             f"{file} holds a {type(method).__name__}, which has no predictor(): it can be trained "

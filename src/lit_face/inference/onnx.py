@@ -193,7 +193,7 @@ def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if _CONFIG not in metadata or _STATE not in metadata:
         raise ValueError(
             f"{path} was not written by lit_face: it does not say how to read its output. "
-            "python export.py ckpt=runs/latest format=onnx out=FILE.onnx writes such a file."
+            "python export.py ckpt=runs/latest out=FILE.onnx writes such a file."
         )
     config: dict[str, Any] = json.loads(metadata[_CONFIG])
     if config.get("format") != _FORMAT:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
-from torch import Tensor
 
 from lit_face.io.files import atomic_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG, WEIGHTS, NOTICE = "config.yaml", "model.safetensors", "NOTICE.txt"
 _FORMAT = 1
