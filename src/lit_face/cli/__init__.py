@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from lit_face.cli.start import start
 
 _TRAIN_EXAMPLES = """
@@ -25,6 +27,16 @@ python export.py ckpt=prn out=prn.onnx                    from a portable folder
 python export.py ckpt=best.ckpt out=prn licence=MIT notice=NOTICE.txt
 """
 
+_RECONSTRUCT_EXAMPLES = """
+python reconstruct.py ckpt=runs/latest input=photos out=faces         a folder of photos
+python reconstruct.py ckpt=best.ckpt input=me.jpg out=faces outputs=[glb,depth]
+python reconstruct.py ckpt=best.ckpt 'input=photos/*.png' out=faces pose=frontal texture_size=1024
+python reconstruct.py ckpt=best.ckpt input=photos out=faces finder=file finder.path=boxes.csv
+"""
+
+# Values that are paths may hold any character; quoted, Hydra takes them as they are.
+_PATH_KEYS = ("ckpt", "input", "out", "finder.path")
+
 
 def train() -> None:
     """Train a method; see `train.py --help`."""
@@ -39,3 +51,18 @@ def evaluate() -> None:
 def export() -> None:
     """Write a checkpoint in a portable form; see `export.py --help`."""
     start("export", "lit_face.cli.export", _EXPORT_EXAMPLES)
+
+
+def reconstruct() -> None:
+    """Reconstruct the faces of photos; see `reconstruct.py --help`."""
+    sys.argv[1:] = [quoted_path(argument) for argument in sys.argv[1:]]
+    start("reconstruct", "lit_face.cli.reconstruction", _RECONSTRUCT_EXAMPLES)
+
+
+def quoted_path(argument: str) -> str:
+    """Quote the value of a `key=path` argument for Hydra, whose grammar knows few characters."""
+    key, equals, value = argument.partition("=")
+    if not equals or key not in _PATH_KEYS or value[:1] in ("'", '"', "") or value == "null":
+        return argument
+    escaped = value.replace("\\'", "\\\\\\'").replace("'", "\\'") if "'" in value else value
+    return f"{key}='{escaped}'"

@@ -80,6 +80,11 @@ def predictor_of(method: Any, file: Path) -> Any:
     return method.predictor().eval()
 
 
+def weights_of(path: str | Path) -> Path:
+    """Return the file (or portable folder) that `load_predictor` reads for a path."""
+    return find_checkpoint(path, prefer="best")
+
+
 def find_checkpoint(given: str | Path, prefer: str = "last") -> Path:
     """Return the checkpoint that a path means: a file, or the best one in a run's folder.
 

@@ -1,0 +1,114 @@
+"""The reconstruction task: photos in, meshes and pictures out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lit_face.cli.start import user_errors
+from lit_face.config import instantiate
+
+# What changes where, how fast and on what a run goes, but not its results.
+_IRRELEVANT = (
+    "ckpt",
+    "input",
+    "out",
+    "device",
+    "batch_size",
+    "workers",
+    "paths",
+    "compile_network",
+)
+
+
+def config_from(overrides: Sequence[str]) -> None:
+    """Nothing: the config is composed; the checkpoint brings only its method's."""
+    return
+
+
+def run(config: dict[str, Any], folder: Path) -> None:
+    """Reconstruct as the plain config says; exit with 1 if a photo had a problem."""
+    with user_errors():
+        from lit_face.inference.folder import FolderRun, RunSettings
+        from lit_face.inference.inputs import find_photos
+        from lit_face.inference.outputs import ExportSettings, check_outputs
+
+        outputs = check_outputs(config["outputs"])
+        export = ExportSettings(
+            config["pose"], config["mesh_color"], config["texture_size"], config["blank_invisible"]
+        )
+        photos = find_photos(config["input"], folder)
+        model, model_digest = _load(config)
+        settings = RunSettings(
+            outputs, export, _digest(config, model_digest), config["max_faces"],
+            config["batch_size"], config["workers"],
+        )  # fmt: skip
+    with _Display(len(photos)) as display:
+        result = FolderRun(model, photos, folder, settings, display.report).run()
+    faces = sum(len(rows) for rows in result.rows.values())
+    done = f", {result.already_done} of them done before" * bool(result.already_done)
+    problems = f"; {len(result.problems)} with a problem" * bool(result.problems)
+    sys.stdout.write(
+        f"{len(result.rows)} of {len(photos)} photos{done}, {faces} faces{problems}: "
+        f"{folder / 'summary.csv'}\n"
+    )
+    if result.problems:
+        sys.exit(1)
+
+
+def _load(config: dict[str, Any]) -> tuple[Any, str]:
+    """Return the model and the fingerprint of its file."""
+    from lit_face.inference.loading import load_predictor, weights_of
+    from lit_face.inference.model import FaceModel
+    from lit_face.inference.records import digest_of_path
+
+    trusted = tuple(config.get("trusted_modules") or ())
+    finder = instantiate(config["finder"], trusted_modules=trusted)
+    model = FaceModel(
+        load_predictor(config["ckpt"], trusted),
+        finder,
+        config["device"],
+        config["passes"],
+        config["precision"],
+        config["compile_network"],
+    )
+    return model, digest_of_path(weights_of(config["ckpt"]))
+
+
+def _digest(config: dict[str, Any], model_digest: str) -> str:
+    from lit_face.inference.records import digest_of_settings
+
+    relevant = {key: value for key, value in config.items() if key not in _IRRELEVANT}
+    return digest_of_settings({**relevant, "model": model_digest})
+
+
+class _Display:
+    """A progress bar on the terminal; problems are lines above it, and on stderr."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("photos", total=total)
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def report(self, photo: Any, problem: Any) -> None:
+        """Count a photo; write its problem, if it has one, in a line."""
+        self._bar.advance(self._task)
+        if problem is not None:
+            line = f"{problem.photo}: {problem.message}"
+            if self._bar.disable:
+                sys.stderr.write(f"{line}\n")
+            else:
+                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,61 @@
+"""Depth images of the size of the photo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lit_face.inference.outputs.export import Export
+from lit_face.io.images import write_image
+from lit_face.rendering.interpolate import fragments_of
+from lit_face.rendering.rasterize import rasterize
+
+LEVELS = 65534  # of 16 bits, 0 is kept for "no face"
+
+
+def depth_image(export: Export) -> NDArray[np.float32]:
+    """Return depth (H,W) in pixels, smaller = nearer; NaN where the face is not."""
+    height, width = export.face.photo_size
+    depth = np.full((height, width), np.nan, np.float32)
+    reconstruction = export.face.reconstruction
+    points = reconstruction.image_vertices
+    low, high = points[0, :, :2].amin(0).floor(), points[0, :, :2].amax(0).ceil() + 1
+    left, top = (max(0, int(edge)) for edge in low)
+    right, bottom = min(width, int(high[0])), min(height, int(high[1]))
+    if right <= left or bottom <= top:
+        return depth
+    moved = points - points.new_tensor([left, top, 0.0])
+    face_index = rasterize(moved, reconstruction.faces, (bottom - top, right - left))
+    fragments = fragments_of(moved, reconstruction.faces, face_index)
+    window = torch.full((face_index.numel(),), torch.nan)
+    window[fragments.pixel] = fragments.interpolate(moved)[:, 2]
+    depth[top:bottom, left:right] = window.view(bottom - top, right - left).numpy()
+    return depth
+
+
+def write_depth(export: Export, folder: Path) -> None:
+    """Write depth.png (16 bits), depth.json (its scale) and depth_view.png (near is white).
+
+    In depth.png 0 is "no face"; else depth in pixels = nearest + step * (value - 1).
+    """
+    depth = depth_image(export)
+    inside = np.isfinite(depth)
+    nearest = float(depth[inside].min()) if inside.any() else 0.0
+    extent = float(depth[inside].max()) - nearest if inside.any() else 0.0
+    share = np.where(inside, (depth - nearest) / max(extent, 1e-6), 0.0)
+    levels = np.where(inside, 1 + np.rint(share * LEVELS), 0).astype(np.uint16)
+    if not cv2.imwrite(str(folder / "depth.png"), levels):
+        raise OSError(f"{folder / 'depth.png'}: OpenCV could not write it; is the disk full?")
+    facts = {
+        "nearest_px": nearest,
+        "step_px": max(extent, 1e-6) / LEVELS,
+        "rule": "depth_px = nearest_px + step_px * (value - 1); value 0: no face",
+    }
+    (folder / "depth.json").write_text(json.dumps(facts, indent=1) + "\n")
+    view = np.where(inside, 255 - np.rint(share * 215), 0).astype(np.uint8)
+    write_image(folder / "depth_view.png", view)

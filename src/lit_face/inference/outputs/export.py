@@ -1,0 +1,93 @@
+"""One face on its way into files: what several writers need is made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_face.inference.face import Face
+from lit_face.inference.textures import Texture, file_uv, photo_colors, photo_texture
+from lit_face.io.meshes import Mesh
+
+Pose = Literal["original", "frontal"]
+MeshColor = Literal["texture", "vertex"]
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How faces are written.
+
+    Attributes:
+        pose: 'original' puts the mesh where the face is in the photo: x right, y up from the
+            photo's bottom row, z towards the viewer, pixels. 'frontal' is the face without pose
+            and scale: head space (x to the subject's left, y up, z out of the face), mm where the
+            method has a scale.
+        mesh_color: 'texture', or 'vertex' for a colour a vertex (.ply has it always).
+        texture_size: side of the texture, texels.
+        blank_invisible: make texels black that the photo does not show.
+
+    Raises:
+        ValueError: says which option, and what it may be.
+    """
+
+    pose: Pose = "original"
+    mesh_color: MeshColor = "texture"
+    texture_size: int = 256
+    blank_invisible: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("pose", ("original", "frontal")),
+            ("mesh_color", ("texture", "vertex")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} should be '{allowed[0]}' or '{allowed[1]}', found "
+                    f"{getattr(self, name)!r}."
+                )
+        if not isinstance(self.texture_size, int) or not 2 <= self.texture_size <= 8192:
+            raise ValueError(f"texture_size should be 2 to 8192, found {self.texture_size!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """A face, its photo (H,W,3) uint8, and how to write it."""
+
+    face: Face
+    photo: NDArray[np.uint8]
+    settings: ExportSettings = ExportSettings()
+
+    @cached_property
+    def texture(self) -> Texture:
+        """The photo on the face's UV layout."""
+        settings = self.settings
+        return photo_texture(
+            self.photo, self.face.reconstruction, settings.texture_size, settings.blank_invisible
+        )
+
+    @cached_property
+    def colors(self) -> NDArray[np.float32]:
+        """Colours (V,3) in [0,1] of the vertices."""
+        points = self.face.reconstruction.image_vertices[0, :, :2]
+        return photo_colors(self.photo, points).numpy()
+
+    @cached_property
+    def vertices(self) -> NDArray[np.float32]:
+        """Vertices (V,3) as files have them: y up, z towards the viewer; see `ExportSettings`."""
+        if self.settings.pose == "frontal":
+            return self.face.reconstruction.vertices[0].numpy()
+        bottom = self.face.photo_size[0] - 1
+        return (self.face.points * (1, -1, -1) + (0, bottom, 0)).astype(np.float32)
+
+    def mesh(self, with_texture: bool) -> Mesh:
+        """Return the mesh with its texture, or with a colour a vertex."""
+        reconstruction = self.face.reconstruction
+        faces, uv = reconstruction.faces.numpy(), reconstruction.uv.numpy()
+        if not with_texture:
+            return Mesh(self.vertices, faces, colors=self.colors)
+        uv = file_uv(uv, self.settings.texture_size)
+        return Mesh(self.vertices, faces, uv=uv, texture=self.texture.image)

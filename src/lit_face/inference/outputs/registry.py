@@ -1,0 +1,61 @@
+"""The names of `outputs=[...]` and the functions behind them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lit_face.inference.outputs.depth import write_depth
+from lit_face.inference.outputs.export import Export
+from lit_face.inference.outputs.meshes import write_glb, write_obj, write_ply, write_texture
+from lit_face.inference.outputs.overlay import write_overlay
+from lit_face.inference.outputs.points import write_landmarks, write_points, write_pose
+
+OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
+    "obj": write_obj,
+    "ply": write_ply,
+    "glb": write_glb,
+    "texture": write_texture,
+    "landmarks": write_landmarks,
+    "points": write_points,
+    "pose": write_pose,
+    "depth": write_depth,
+}
+PHOTO_OUTPUTS: dict[str, Callable[[Sequence[Export], Path], None]] = {"overlay": write_overlay}
+
+
+def check_outputs(names: Sequence[str]) -> list[str]:
+    """Return the names, checked.
+
+    Raises:
+        ValueError: no list, or a name that there is not, with the closest that there is.
+    """
+    known = [*OUTPUTS, *PHOTO_OUTPUTS]
+    if isinstance(names, str):
+        raise ValueError(f"outputs should be a list: outputs=[{names}].")
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise ValueError(f"outputs: there is no '{name}'; {hint}There are: {', '.join(known)}.")
+    return list(names)
+
+
+def write_photo(exports: Sequence[Export], names: Sequence[str], folder: Path) -> list[str]:
+    """Write the outputs of all faces of one photo; return each face's folder below `folder`.
+
+    One face's files lie in `folder` itself, those of several in face1, face2, ...
+    """
+    places = []
+    for number, export in enumerate(exports, 1):
+        place = "" if len(exports) == 1 else f"face{number}"
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name in OUTPUTS:
+                OUTPUTS[name](export, folder / place)
+        places.append(place)
+    for name in names:
+        if name in PHOTO_OUTPUTS:
+            PHOTO_OUTPUTS[name](exports, folder)
+    return places
