@@ -6,6 +6,7 @@ intensities; the house keeps diffuse albedo as sRGB values.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,14 @@ def with_albedo_mm(arrays: ModelArrays, path: str | Path) -> ModelArrays:
     linear = torch.from_numpy(mean)
     slope = srgb_slope(linear)
     specular_mean, specular_basis = raw["specularAlbedo"]
-    albedo = {
-        "albedo_mean": linear_to_srgb(linear),
-        "albedo_basis": torch.from_numpy(basis) * slope[:, :, None],
+    return replace(
+        arrays,
+        albedo_mean=linear_to_srgb(linear),
+        albedo_basis=torch.from_numpy(basis) * slope[:, :, None],
         # One intensity, repeated over the channels.
-        "specular_mean": torch.from_numpy(specular_mean.mean(1, keepdims=True)),
-        "specular_basis": torch.from_numpy(specular_basis.mean(1, keepdims=True)),
-    }
-    return ModelArrays(**{**vars(arrays), **albedo})
+        specular_mean=torch.from_numpy(specular_mean.mean(1, keepdims=True)),
+        specular_basis=torch.from_numpy(specular_basis.mean(1, keepdims=True)),
+    )
 
 
 def read_albedo_mm(

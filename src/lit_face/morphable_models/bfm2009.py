@@ -29,7 +29,7 @@ from lit_face.morphable_models.bfm_files import TRIMMED_VERTICES, BFMArrays
 from lit_face.morphable_models.digest import model_digest
 from lit_face.morphable_models.layout_files import read_landmark_file, read_uv_file
 from lit_face.morphable_models.procedural import procedural_head
-from lit_face.morphable_models.topology import Layout, carried_layout
+from lit_face.morphable_models.topology import Layout, TopologyTransfer
 from lit_face.morphable_models.winding import outward_faces
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,9 @@ def _carried(
     log.info("BFM 2009: landmarks or UV are carried over from another model.")
     vertices = mean.reshape(-1, 3) / np.float32(1000)
     faces = torch.from_numpy(outward_faces(vertices, triangles))
-    return carried_layout(donor(), torch.from_numpy(vertices), faces, anchors)
+    return TopologyTransfer(
+        donor(), torch.from_numpy(vertices), faces, anchors, cache=True
+    ).layout()
 
 
 def _regions(parts: Parts2009, keep: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:

@@ -36,7 +36,7 @@ from lit_face.morphable_models.statismo import (
     read_statismo,
     write_bfm2017,
 )
-from lit_face.morphable_models.topology import Layout, carried_layout
+from lit_face.morphable_models.topology import Layout, TopologyTransfer
 from lit_face.morphable_models.winding import outward_faces
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,8 @@ def _donated(
 ) -> Layout | None:
     if donor is None or not anchors:
         return None
-    return carried_layout(donor(), torch.from_numpy(mean), torch.from_numpy(faces), anchors)
+    vertices, triangles = torch.from_numpy(mean), torch.from_numpy(faces)
+    return TopologyTransfer(donor(), vertices, triangles, anchors, cache=True).layout()
 
 
 def _from(layout: Layout | None, field: str, path: Path, option: str) -> Any:

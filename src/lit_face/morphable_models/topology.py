@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from lit_face.morphable_models.digest import model_digest
 _LANDMARKS = 68
 _MIN_ANCHORS = 4
 _SEAM = 0.25  # a triangle that is wider than this in UV runs across a seam of the layout
-_VERSION = 1  # of the stored layouts
+_VERSION = 2  # of the stored layouts
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,8 @@ class TopologyTransfer:
 
     The model's mean face is bent onto the mesh (thin-plate splines through the anchors, then
     closest points); each vertex of the mesh then sits at one point of the model's surface, and
-    everything that lives on that surface can be read there.
+    everything that lives on that surface can be read there. The source's inner mouth takes no part:
+    behind closed lips it is nearer than it looks.
 
     Args:
         source: the model that knows something.
@@ -52,6 +52,8 @@ class TopologyTransfer:
             where they are known; a dozen spread over the face will do (see docs/morphable_models).
         reach: vertices farther than this from the bent model (mm) are not covered: inner mouth,
             neck or skull that the model lacks.
+        cache: store the correspondence (LIT_FACE_CACHE, else ~/.cache/lit_face), so that the next
+            time takes none: some seconds for ten thousand vertices.
 
     Attributes:
         points: (V) points of the source's surface; `points.distance` in mm.
@@ -68,17 +70,37 @@ class TopologyTransfer:
         faces: Tensor,
         anchors: Mapping[int, int],
         reach: float = 12.0,
+        cache: bool = False,
     ) -> None:
         _check_anchors(anchors, len(vertices))
         self.source, self.anchors = source, dict(sorted(anchors.items()))
         self.vertices, self.faces = vertices.detach().cpu().float(), faces.detach().cpu()
-        mean, source_faces = source.mean.detach().cpu(), source.faces.cpu()
-        numbers = torch.tensor(list(self.anchors))
-        own = mean[source.landmark_index.cpu()[numbers]]
-        goal = self.vertices[torch.tensor(list(self.anchors.values()))]
-        self.bent_source = warp_mesh(mean, own, goal, (self.vertices, self.faces))
-        self.points: SurfacePoints = closest_points(self.vertices, self.bent_source, source_faces)
+        self.bent_source, self.points = self._stored() if cache else self._computed()
         self.covered = self.points.distance < reach
+
+    def _computed(self) -> tuple[Tensor, SurfacePoints]:
+        mean = self.source.mean.detach().cpu()
+        own = mean[self.source.landmark_index.cpu()[torch.tensor(list(self.anchors))]]
+        goal = self.vertices[torch.tensor(list(self.anchors.values()))]
+        bent = warp_mesh(mean, own, goal, (self.vertices, self.faces))
+        return bent, closest_points(self.vertices, bent, _outer_faces(self.source))
+
+    def _stored(self) -> tuple[Tensor, SurfacePoints]:
+        names = ("bent", "vertex_index", "weights", "distance")
+        text = f"{_VERSION} {model_digest(self.source)} {self.anchors}"
+        digest = hashlib.sha256(text.encode())
+        digest.update(self.vertices.numpy().tobytes())
+        digest.update(self.faces.numpy().tobytes())
+        path = cache_root() / f"topology-{self.source.name}-{digest.hexdigest()[:12]}.npz"
+        if not path.is_file():
+            bent, points = self._computed()
+            values = (bent, points.vertex_index, points.weights, points.distance)
+            arrays = {name: value.numpy() for name, value in zip(names, values, strict=True)}
+            with atomic_write(path) as temporary:
+                np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        with np.load(path, allow_pickle=False) as stored:
+            bent, *parts = (torch.from_numpy(stored[name]) for name in names)
+        return bent, SurfacePoints(*parts)
 
     @classmethod
     def between(cls, source: MorphableModel, target: MorphableModel) -> TopologyTransfer:
@@ -135,42 +157,16 @@ class TopologyTransfer:
         return Layout(self.landmark_index(), self.uv(), self.regions())
 
 
-def carried_layout(
-    source: MorphableModel,
-    vertices: Tensor,
-    faces: Tensor,
-    anchors: Mapping[int, int],
-    cache_folder: str | Path | None = None,
-) -> Layout:
-    """`TopologyTransfer(...).layout()`, stored so that a second call takes no time.
-
-    Args:
-        source: see `TopologyTransfer`, as for the next three.
-        vertices: (V,3).
-        faces: (F,3).
-        anchors: iBUG number -> vertex.
-        cache_folder: default LIT_FACE_CACHE, else ~/.cache/lit_face.
-    """
-    digest = hashlib.sha256(f"{_VERSION}{model_digest(source)}{sorted(anchors.items())}".encode())
-    digest.update(vertices.detach().cpu().float().numpy().tobytes())
-    digest.update(faces.detach().cpu().numpy().tobytes())
-    path = cache_root(cache_folder) / f"layout-{source.name}-{digest.hexdigest()[:12]}.npz"
-    if not path.is_file():
-        layout = TopologyTransfer(source, vertices, faces, anchors).layout()
-        arrays = {f"region_{name}": weight.numpy() for name, weight in layout.regions.items()}
-        arrays |= {"landmark_index": layout.landmark_index.numpy(), "uv": layout.uv.numpy()}
-        with atomic_write(path) as temporary:
-            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    with np.load(path, allow_pickle=False) as stored:
-        data = {name: torch.from_numpy(stored[name]) for name in stored.files}
-    index, uv = data.pop("landmark_index"), data.pop("uv")
-    return Layout(index, uv, {name.removeprefix("region_"): data[name] for name in sorted(data)})
-
-
 def with_albedo_of(arrays: ModelArrays, transfer: TopologyTransfer) -> ModelArrays:
     """Return the arrays with the colours of the transfer's source (for models of shape alone)."""
     mean, basis = transfer.albedo()
-    return ModelArrays(**{**vars(arrays), "albedo_mean": mean, "albedo_basis": basis})
+    return replace(arrays, albedo_mean=mean, albedo_basis=basis)
+
+
+def _outer_faces(model: MorphableModel) -> Tensor:
+    faces = model.faces.cpu()
+    inside = model.regions.get("mouth_interior")
+    return faces if inside is None else faces[~(inside.cpu()[faces] > 0.5).any(dim=1)]
 
 
 def _check_anchors(anchors: Mapping[int, int], vertices: int) -> None:
