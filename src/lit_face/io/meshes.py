@@ -1,4 +1,4 @@
-"""Mesh files in and out: .obj, .ply and .glb, by trimesh, with the order of vertices kept."""
+"""Mesh files in and out: .obj, .ply and .glb, with the order of vertices kept."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 import trimesh
 from numpy.typing import NDArray
-from PIL import Image
-from trimesh.exchange.obj import export_obj
 from trimesh.visual.material import SimpleMaterial
 from trimesh.visual.texture import TextureVisuals
 
+from lit_face.geometry.meshes import vertex_normals
 from lit_face.io.files import atomic_write
+from lit_face.io.glb import glb_bytes, glb_colors
 from lit_face.io.images import read_image
-from lit_face.io.obj import read_obj
+from lit_face.io.obj import obj_text, read_obj
 
 SUFFIXES = (".obj", ".ply", ".glb")
 
@@ -74,8 +76,8 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh; the suffix chooses the format. Readers never meet half a file.
 
     .obj: text; a texture goes to `<stem>_texture.png` and `<stem>.mtl` beside it, by relative
-    names. .ply: binary. .glb: one binary file with the texture inside. Where there are colours,
-    uv is left out (no reader could tell which to show).
+    names. .ply: binary. .glb: one binary file with normals, a physically based material and the
+    texture inside. Where there are colours, uv is left out (no reader could tell which to show).
 
     Raises:
         ValueError: another suffix, or a texture in .ply, which cannot hold one.
@@ -84,30 +86,45 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     suffix = _suffix(path)
     if suffix == ".ply" and mesh.texture is not None:
         raise ValueError(f"{path}: .ply holds no texture; write .obj or .glb.")
-    model = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
-    if mesh.colors is not None:
-        model.visual.vertex_colors = np.rint(mesh.colors.clip(0, 1) * 255).astype(np.uint8)
-    elif mesh.uv is not None:
-        image = None if mesh.texture is None else Image.fromarray(np.asarray(mesh.texture))
-        material = SimpleMaterial(image=image, name=f"{path.stem}_texture", diffuse=[255] * 3)
-        model.visual = TextureVisuals(uv=mesh.uv.astype(np.float64), material=material)
+    uv = mesh.uv if mesh.colors is None else None
     files: dict[str, bytes] = {}
     if suffix == ".obj":
-        text, files = export_obj(
-            model,
-            return_texture=True,
-            mtl_name=f"{path.stem}.mtl",
-            header=None,
-            write_texture=False,
-        )
-        if mesh.texture is None:
-            files, text = {}, _without_material(text)
-        data = text.encode()
+        material = None
+        if mesh.texture is not None:
+            material = f"{path.stem}.mtl", f"{path.stem}_texture"
+            files = _material_files(path.stem, mesh.texture)
+        data = obj_text(mesh.vertices, mesh.faces, uv, mesh.colors, material).encode()
+    elif suffix == ".glb":
+        normals = _normals(mesh.vertices, mesh.faces)
+        data = glb_bytes(mesh.vertices, mesh.faces, normals, uv, mesh.colors, mesh.texture)
     else:
-        data = model.export(file_type=suffix[1:])
+        data = _ply_bytes(mesh, uv)
     for name, content in {**files, path.name: data}.items():  # the mesh last: then all is there
         with atomic_write(path.parent / name) as temporary:
             temporary.write_bytes(content)
+
+
+def _material_files(stem: str, texture: NDArray[np.uint8]) -> dict[str, bytes]:
+    """Return the files beside an .obj: its material and the texture."""
+    material = (
+        f"newmtl {stem}_texture\nKa 1.0 1.0 1.0\nKd 1.0 1.0 1.0\nKs 0.0 0.0 0.0\n"
+        f"map_Kd {stem}_texture.png\n"
+    )
+    encoded = cv2.imencode(".png", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR))[1]
+    return {f"{stem}_texture.png": encoded.tobytes(), f"{stem}.mtl": material.encode()}
+
+
+def _ply_bytes(mesh: Mesh, uv: NDArray[np.float32] | None) -> bytes:
+    model = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
+    if mesh.colors is not None:
+        model.visual.vertex_colors = np.rint(mesh.colors.clip(0, 1) * 255).astype(np.uint8)
+    elif uv is not None:
+        model.visual = TextureVisuals(uv=uv.astype(np.float64), material=SimpleMaterial())
+    return bytes(model.export(file_type="ply"))
+
+
+def _normals(vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArray[np.float32]:
+    return vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(faces))[0].numpy()
 
 
 def read_mesh(path: str | Path) -> Mesh:
@@ -143,6 +160,10 @@ def _read_with_trimesh(path: Path) -> tuple[Any, Any, Any, Any, NDArray[np.uint8
     if isinstance(model, trimesh.Scene):
         model = model.to_mesh()
     vertices, faces, visual = np.asarray(model.vertices), np.asarray(model.faces), model.visual
+    if path.suffix.lower() == ".glb":
+        linear = glb_colors(path.read_bytes())
+        if linear is not None and len(linear) == len(vertices):
+            return vertices, faces, None, linear, None
     if not isinstance(visual, TextureVisuals):
         colors = visual.vertex_colors[:, :3] / 255.0 if visual.kind == "vertex" else None
         return vertices, faces, None, colors, None
@@ -153,11 +174,6 @@ def _read_with_trimesh(path: Path) -> tuple[Any, Any, Any, Any, NDArray[np.uint8
     image = image or getattr(visual.material, "baseColorTexture", None)
     texture = None if image is None else np.asarray(image.convert("RGB"))
     return vertices, faces, visual.uv, None, texture
-
-
-def _without_material(text: str) -> str:
-    lines = text.split("\n")
-    return "\n".join(line for line in lines if not line.startswith(("mtllib ", "usemtl ")))
 
 
 def _suffix(path: Path) -> str:

@@ -1,7 +1,8 @@
-"""Reading .obj text, every vertex in its row (trimesh renumbers those that no face uses)."""
+"""Reading and writing .obj text, every vertex in its row (trimesh renumbers unused ones)."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,43 @@ class ObjData(NamedTuple):
     uv: NDArray[np.float64] | None
     colors: NDArray[np.float64] | None
     texture: Path | None
+
+
+def obj_text(
+    vertices: NDArray[np.float32],
+    faces: NDArray[np.int64],
+    uv: NDArray[np.float32] | None = None,
+    colors: NDArray[np.float32] | None = None,
+    material: tuple[str, str] | None = None,
+) -> str:
+    """Return the text of an .obj file; each vertex has its own texture coordinate.
+
+    Args:
+        vertices: (V,3).
+        faces: (F,3).
+        uv: (V,2), u right, v up.
+        colors: (V,3) in [0,1], appended to the vertices' lines, as most readers understand.
+        material: names of the material file and of the material in it.
+    """
+    rows = vertices if colors is None else np.column_stack([vertices, colors])
+    line = "v" + " %.6f" * 3 + " %.4f" * (rows.shape[1] - 3) + "\n"
+    head = "" if material is None else f"mtllib {material[0]}\n"
+    parts = [head, (line * len(rows)) % tuple(rows.ravel().tolist())]
+    if uv is not None:
+        parts.append(("vt %.7f %.7f\n" * len(uv)) % tuple(uv.ravel().tolist()))
+    parts.append("" if material is None else f"usemtl {material[1]}\n")
+    parts.append(_face_lines(faces.astype(np.int64).tobytes(), uv is not None))
+    return "".join(parts)
+
+
+@lru_cache(maxsize=4)
+def _face_lines(faces: bytes, with_uv: bool) -> str:
+    """Return the lines of the faces (bytes of int64); all faces of a run share them."""
+    index = np.frombuffer(faces, np.int64).reshape(-1, 3) + 1
+    if not with_uv:
+        return ("f %d %d %d\n" * len(index)) % tuple(index.ravel().tolist())
+    values = tuple(np.repeat(index, 2, axis=1).ravel().tolist())
+    return ("f %d/%d %d/%d %d/%d\n" * len(index)) % values
 
 
 def read_obj(path: Path) -> ObjData:
