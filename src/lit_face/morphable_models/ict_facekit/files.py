@@ -23,8 +23,8 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "landmarks68": (68,),
 }
 _HOW = (
-    "Get it (MIT licence) from the public repository ICT-VGL/ICT-FaceKit and give the folder that "
-    "holds ict_facekit.npz, or the file, as morphable_model.root or LIT_FACE_ICT_FACEKIT."
+    "Get it (MIT licence) from the public repository ICT-VGL/ICT-FaceKit and give its folder "
+    "FaceXModel (or the packed ict_facekit.npz) as morphable_model.root or LIT_FACE_ICT_FACEKIT."
 )
 
 

@@ -17,6 +17,7 @@ from lit_face.morphable_models.correspondence import SurfacePoints
 from lit_face.morphable_models.ict_facekit import layout, skin
 from lit_face.morphable_models.ict_facekit.expressions import sample_expressions
 from lit_face.morphable_models.ict_facekit.files import ICTArrays, read_npz
+from lit_face.morphable_models.ict_obj import find_obj_folder, packed
 from lit_face.morphable_models.procedural import ProceduralHead, procedural_head
 from lit_face.morphable_models.procedural.transfer import light_transfer
 
@@ -81,7 +82,8 @@ def ict_facekit(root: str | Path | None = None, rebuild: bool = False) -> ICTFac
     """Load ICT-FaceKit; the first call adds albedo, UV and regions (a minute) and stores them.
 
     Args:
-        root: `ict_facekit.npz` or the folder that holds it.
+        root: the released folder of OBJ files (FaceXModel, or the repository that holds it), which
+            is packed once into the cache; or `ict_facekit.npz` or the folder that holds it.
         rebuild: build again even if stored.
 
     Raises:
@@ -94,7 +96,8 @@ def ict_facekit(root: str | Path | None = None, rebuild: bool = False) -> ICTFac
             "public repository ICT-VGL/ICT-FaceKit, then give morphable_model.root=FOLDER or set "
             "LIT_FACE_ICT_FACEKIT."
         )
-    released = read_npz(root)
+    folder = find_obj_folder(root)
+    released = read_npz(root if folder is None else packed(folder))
     head = procedural_head()
     path = cache_root() / f"ict_facekit-{_digest(released, head)}.npz"
     if rebuild or not path.is_file():
