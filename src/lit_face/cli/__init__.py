@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from lit_face.cli.start import start
 
@@ -37,6 +38,12 @@ python reconstruct.py ckpt=best.ckpt input=photos out=faces finder=file finder.p
 # Values that are paths may hold any character; quoted, Hydra takes them as they are.
 _PATH_KEYS = ("ckpt", "input", "out", "finder.path")
 
+_EDIT_TEXTURE_EXAMPLES = """
+python edit_texture.py ckpt=prn input=me.jpg reference=you.jpg out=edited            the whole face
+python edit_texture.py ckpt=prn input=photos reference=you.jpg 'region=[eyes,mouth]' out=edited
+python edit_texture.py ckpt=prn input=me.jpg texture=paint.png region=mask.png out=edited
+"""
+
 
 def train() -> None:
     """Train a method; see `train.py --help`."""
@@ -55,6 +62,10 @@ def export() -> None:
 
 def reconstruct() -> None:
     """Reconstruct the faces of photos; see `reconstruct.py --help`."""
+    for argument in sys.argv[1:]:  # before Hydra makes the folder
+        if argument.startswith("out=") and Path(argument[4:]).is_file():
+            sys.stderr.write(f"lit_face cannot start:\n  {argument} is a file; name a folder.\n")
+            sys.exit(2)
     sys.argv[1:] = [quoted_path(argument) for argument in sys.argv[1:]]
     start("reconstruct", "lit_face.cli.reconstruction", _RECONSTRUCT_EXAMPLES)
 
@@ -66,3 +77,8 @@ def quoted_path(argument: str) -> str:
         return argument
     escaped = value.replace("\\'", "\\\\\\'").replace("'", "\\'") if "'" in value else value
     return f"{key}='{escaped}'"
+
+
+def edit_texture() -> None:
+    """Edit faces in photos; see `edit_texture.py --help`."""
+    start("edit_texture", "lit_face.cli.texture_editing", _EDIT_TEXTURE_EXAMPLES)
