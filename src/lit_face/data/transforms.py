@@ -17,6 +17,7 @@ from lit_face.data.landmarks import MIRROR_68, project_landmarks
 from lit_face.data.occlusion import occlude
 from lit_face.data.photometric import Photometric
 from lit_face.data.random import uniform
+from lit_face.data.texture_swap import TextureSwap
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.sampling import Padding, warp_image
@@ -40,7 +41,8 @@ class FaceTransform(nn.Module):
     """From a dataset's picture to the square a network sees; defaults are the paper's for PRN.
 
     Random numbers come from `FaceBatch.random_key` alone: a sample is transformed in the same way
-    in any batch, on any device, after any restart.
+    in any batch, on any device, after any restart (but for `texture_swap`, which takes colours
+    from the batch's next picture).
 
     Args:
         image_size: side of the result, pixels.
@@ -56,6 +58,8 @@ class FaceTransform(nn.Module):
         padding: outside the picture, 'zeros', 'border' or 'reflection'.
         morphable_model: gives the landmarks of batches that have only coefficients and a camera.
         photometric: shadows, exposure, lost colour, blur and noise; none without it.
+        texture_swap: probability of another face's eyes, nose, mouth or whole texture; needs
+            coefficients and an affine camera in the batch, and `morphable_model`.
     """
 
     mirror_68: Tensor
@@ -75,8 +79,10 @@ class FaceTransform(nn.Module):
         padding: Padding = "zeros",
         morphable_model: MorphableModel | None = None,
         photometric: Photometric | None = None,
+        texture_swap: float = 0.0,
     ) -> None:
         super().__init__()
+        self.texture_swap = TextureSwap(texture_swap)
         self.photometric = photometric or Photometric()
         self.image_size, self.margin, self.padding = image_size, margin, padding
         self.center_jitter, self.size_jitter = center_jitter, _range("size_jitter", size_jitter)
@@ -106,7 +112,7 @@ class FaceTransform(nn.Module):
         ranges = (self.size_jitter, self.scale, self.color)
         chances = (self.center_jitter, self.rotation, self.translation, self.occlusion, self.mirror)
         geometric = any(low != 1 or high != 1 for low, high in ranges) or any(chances)
-        return geometric or self.photometric.is_random
+        return geometric or self.photometric.is_random or self.texture_swap.probability > 0
 
     @torch.no_grad()
     def forward(self, batch: FaceBatch) -> FaceBatch:
@@ -127,6 +133,8 @@ class FaceTransform(nn.Module):
             image = warp_image(batch.image, matrix, size, self.padding, antialias=True).float()
             if batch.image.dtype == torch.uint8:
                 image = image / 255
+            camera = None if batch.camera is None else batch.camera.warped(matrix)
+            image = self._swapped(image, replace(batch, camera=camera), keys)
             image = image * self._between(keys, _COLOR, self.color, 3)[:, :, None, None]
             image, visible = occlude(image.clamp(0, 1), keys, self.occlusion)
             image = self.photometric(image, keys)
@@ -137,7 +145,7 @@ class FaceTransform(nn.Module):
                 batch,
                 image=image,
                 landmarks=self._moved_landmarks(landmarks, matrix, mirrored),
-                camera=None if batch.camera is None else batch.camera.warped(matrix),
+                camera=camera,
                 skin_mask=skin_mask,
                 position_map=_moved_position_map(batch.position_map, matrix, mirrored),
             )
@@ -176,6 +184,19 @@ class FaceTransform(nn.Module):
         if model.mean.device != batch.image.device:
             self.to(batch.image.device)
         return project_landmarks(model, coefficients, camera)
+
+    def _swapped(self, image: Tensor, batch: FaceBatch, keys: Tensor) -> Tensor:
+        if self.texture_swap.probability == 0:
+            return image
+        model, camera, coefficients = self.landmark_model, batch.camera, batch.coefficients
+        if model is None or coefficients is None or not isinstance(camera, AffineCamera):
+            raise ValueError(
+                "augmentation.texture_swap needs `coefficients` and an affine `camera` in the "
+                "batch, and their morphable_model; set it to 0 for data without them."
+            )
+        if model.mean.device != image.device:
+            self.to(image.device)
+        return self.texture_swap(image, coefficients, camera, model, keys)
 
     def _keys(self, batch: FaceBatch) -> Tensor:
         if batch.random_key is not None:
