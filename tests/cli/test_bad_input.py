@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import scipy.io
 
 from lit_face.cli import evaluate, train
@@ -122,3 +123,15 @@ def test_checkpoints_that_cannot_be_evaluated(refused, tmp_path):
     message = refused(train, *wide)
     assert "does not fit PRNModule" in message
     assert "in the file" in message
+
+
+def test_a_checkpoint_cannot_name_its_own_trusted_modules(refused, tmp_path):
+    run = tmp_path / "trained"
+    train_here(run, "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    stored = content["lit_face"]["config"]
+    stored["trusted_modules"] = ["fractions"]
+    stored["morphable_model"] = {"_target_": "fractions.Fraction", "numerator": 3}
+    forged = tmp_path / "forged.ckpt"
+    torch.save(content, forged)
+    assert "outside the trusted packages" in refused(evaluate, f"ckpt={forged}")

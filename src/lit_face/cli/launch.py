@@ -22,7 +22,7 @@ from lit_face.config.files import config_folder
 
 def local_processes(trainer: Mapping[str, Any]) -> int:
     """Return how many processes to start here; 1 where something else starts them already."""
-    started_elsewhere = "LOCAL_RANK" in os.environ or "SLURM_NTASKS" in os.environ
+    started_elsewhere = "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
     if started_elsewhere or trainer.get("fast_dev_run") is None:
         return 1
     devices = trainer.get("devices", 1)
@@ -65,6 +65,8 @@ def launch_ranks(folder: Path, config: Mapping[str, Any]) -> float | None:
     done = subprocess.run(command, env=environment, check=False)
     if done.returncode:
         sys.exit(done.returncode)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    value = metrics.get(config["monitor"])
+    written = folder / "metrics.json"
+    if not written.is_file():  # callbacks.metrics_file=null
+        return None
+    value = json.loads(written.read_text()).get(config["monitor"])
     return None if value is None else float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -43,10 +44,11 @@ def read_run_config(folder: Path) -> dict[str, Any]:
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Merge flat names and numbers into the run's `metrics.json`."""
+    """Merge flat names and numbers into the run's `metrics.json`; what is not finite is null."""
     file = folder / "metrics.json"
     merged = json.loads(file.read_text()) if file.is_file() else {}
-    merged.update({name: float(value) for name, value in metrics.items()})
+    numbers = {name: float(value) for name, value in metrics.items()}
+    merged.update({name: value if math.isfinite(value) else None for name, value in numbers.items()})
     with atomic_write(file) as temporary:
         temporary.write_text(json.dumps(merged, indent=2, sort_keys=True) + "\n")
 

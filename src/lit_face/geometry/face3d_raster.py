@@ -1,4 +1,4 @@
-"""The rasteriser of face3d, rule by rule (specs/prn.md section 2.1), for parity.
+"""The rasteriser of face3d, rule by rule, for parity.
 
 PRN's training data was drawn with it. Its edge opposite the first corner is excluded, larger z is
 nearer, the earlier triangle stays on ties, and in the two outermost pixel rows and columns the

@@ -65,7 +65,7 @@ def grid_faces(mask: Tensor) -> Tensor:
         mask: (S,T) bool. Vertices are its true texels in row-major order.
 
     Returns:
-        (F,3) int64, cells in row-major order (specs/prn.md section 5.4). On a grid seen with
+        (F,3) int64, cells in row-major order. On a grid seen with
         columns to the right and rows down, the triangles run counter-clockwise: (a,d,b), (b,d,e)
         for the corners a b (upper) and d e (lower). So on a UV map whose u follows the subject's
         left and whose v points up, they are counter-clockwise seen from outside of the face.

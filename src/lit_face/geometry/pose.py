@@ -149,7 +149,7 @@ def prnet_pose(vertices: Tensor, canonical: Tensor) -> PRNetPose:
 
     Its translation forgets scale and rotation (10 to 150 px off), its angles match the data set's
     only for rotations about one axis, and its way out of a reflection is not the best one; use
-    `fit_orthographic_camera` and `head_angles` (specs/prn.md section 5.6).
+    `fit_orthographic_camera` and `head_angles`.
 
     Args:
         vertices: (B,N,3) PRNet's image frame.

@@ -6,8 +6,7 @@ axes (x to the subject's left, y up, z out of the face): R = Rx(pitch) Ry(yaw) R
     Rx = [1 0 0; 0 c s; 0 -s c]    Ry = [c 0 -s; 0 1 0; s 0 c]    Rz = [c s 0; -s c 0; 0 0 1]
 
 which turns vertices into the y-up frame of the picture. Positive pitch lifts the nose, positive yaw
-moves it to the left of the picture, positive roll tilts the top of the head to the right
-(specs/prn.md section 2 step 2).
+moves it to the left of the picture, positive roll tilts the top of the head to the right.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def apply_similarity(transform: Tensor, points: Tensor) -> Tensor:
 
 
 def box_of_points(points: Tensor, margin: float, truncate_points: bool = False) -> SquareBox:
-    """Put a square box around points (specs/prn.md sections 2 step 5 and 5.1).
+    """Put a square box around points, as PRNet does.
 
     Args:
         points: (B,N,2) or (B,N,3) pixels; N landmarks, or the two corners of a box.
@@ -106,7 +106,7 @@ def box_of_detection(left_top_right_bottom: Tensor) -> SquareBox:
     """Put a square box around a detector's rectangle (B,4) left, top, right, bottom.
 
     Detectors frame the face without forehead: the centre moves down by 0.14 of the mean side, and
-    the margin is 1.58 (specs/prn.md section 5.1).
+    the margin is 1.58.
     """
     low, high = left_top_right_bottom[:, :2], left_top_right_bottom[:, 2:]
     face_size = (high - low).sum(1) / 2
@@ -116,7 +116,7 @@ def box_of_detection(left_top_right_bottom: Tensor) -> SquareBox:
 
 
 def jitter_box(box: SquareBox, unit: Tensor, amount: float = 0.1) -> SquareBox:
-    """Move and resize a box at random (specs/prn.md section 2 step 6).
+    """Move and resize a box at random, as PRN's training data does.
 
     Args:
         box: the box to change.

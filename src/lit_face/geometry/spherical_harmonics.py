@@ -1,4 +1,4 @@
-"""Real spherical harmonics in the house convention (docs/conventions, specs/sh_brdf.md section 1).
+"""Real spherical harmonics in the house convention (docs/conventions.md).
 
 Orthonormal, Condon-Shortley sign kept, index l*l + l + m; the pole is camera +y (down in the
 picture) and the azimuth is atan2(x, -z): Y(x, y, z) = Y_standard(-z, x, y) where the standard

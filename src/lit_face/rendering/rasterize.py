@@ -5,7 +5,7 @@ edge belongs to both neighbours and no crack opens), whatever the winding; the s
 and at equal depth the lower face index. Triangles without area at the pixel, or with a coordinate
 that is not finite, are not drawn. Depth is interpolated affinely on the screen.
 
-face3d rules (parity with the PRN data generator, specs/prn.md section 2.1): one of the edges is
+face3d rules (parity with the PRN data generator): one of the edges is
 excluded, LARGER z is nearer, and in the two outermost pixel rows and columns the inside test can be
 skipped (`lit_face.geometry.face3d_raster` also returns its depth and weights).
 """
