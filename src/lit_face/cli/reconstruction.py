@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ def run(config: dict[str, Any], folder: Path) -> None:
         export = ExportSettings(
             config["pose"], config["mesh_color"], config["texture_size"], config["blank_invisible"]
         )
+        run_settings = RunSettings(
+            outputs, export, "", config["max_faces"], config["batch_size"], config["workers"]
+        )
         photos = find_photos(config["input"], folder)
-        model, model_digest = _load(config)
-        settings = RunSettings(
-            outputs, export, _digest(config, model_digest), config["max_faces"],
-            config["batch_size"], config["workers"],
-        )  # fmt: skip
+        model = _load(config)
+        settings = replace(run_settings, settings=_digest(config, model.finder))
     with _Display(len(photos)) as display:
         result = FolderRun(model, photos, folder, settings, display.report).run()
     faces = sum(len(rows) for rows in result.rows.values())
@@ -58,15 +59,13 @@ def run(config: dict[str, Any], folder: Path) -> None:
         sys.exit(1)
 
 
-def _load(config: dict[str, Any]) -> tuple[Any, str]:
-    """Return the model and the fingerprint of its file."""
-    from lit_face.inference.loading import load_predictor, weights_of
+def _load(config: dict[str, Any]) -> Any:
+    from lit_face.inference.loading import load_predictor
     from lit_face.inference.model import FaceModel
-    from lit_face.inference.records import digest_of_path
 
     trusted = tuple(config.get("trusted_modules") or ())
     finder = instantiate(config["finder"], trusted_modules=trusted)
-    model = FaceModel(
+    return FaceModel(
         load_predictor(config["ckpt"], trusted),
         finder,
         config["device"],
@@ -74,14 +73,18 @@ def _load(config: dict[str, Any]) -> tuple[Any, str]:
         config["precision"],
         config["compile_network"],
     )
-    return model, digest_of_path(weights_of(config["ckpt"]))
 
 
-def _digest(config: dict[str, Any], model_digest: str) -> str:
-    from lit_face.inference.records import digest_of_settings
+def _digest(config: dict[str, Any], finder: Any) -> str:
+    """Return the fingerprint of all that changes results, the model's file among it."""
+    from lit_face.inference.loading import weights_of
+    from lit_face.inference.records import digest_of_path, digest_of_settings
 
     relevant = {key: value for key, value in config.items() if key not in _IRRELEVANT}
-    return digest_of_settings({**relevant, "model": model_digest})
+    relevant["model"] = digest_of_path(weights_of(config["ckpt"]))
+    table = getattr(finder, "path", None)  # of finders that read one
+    relevant["finder_table"] = None if table is None else digest_of_path(table)
+    return digest_of_settings(relevant)
 
 
 class _Display:

@@ -225,9 +225,8 @@ def _inner_face(fragments: Fragments) -> NDArray[np.uint8]:
     the photo is no silhouette: beyond it the face goes on.
     """
     _, height, width = fragments.shape
-    face = np.zeros(height * width, np.uint8)
-    face[fragments.pixel.numpy()] = 1
-    face = face.reshape(height, width)
+    face = np.zeros((height, width), np.uint8)
+    face.reshape(-1)[fragments.pixel.numpy()] = 1
     side = 2 * max(1, round(_EDGE * max(cv2.boundingRect(face)[2:]))) + 1
     inner = cv2.erode(face, np.ones((side, side), np.uint8), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(inner)

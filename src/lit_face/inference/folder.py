@@ -49,6 +49,9 @@ class RunSettings:
         max_faces: of a photo, the largest ones; None for all.
         batch_size: crops a run of the network.
         workers: threads that read, search and write.
+
+    Raises:
+        ValueError: a number that is none, or below 1.
     """
 
     outputs: Sequence[str]
@@ -57,6 +60,14 @@ class RunSettings:
     max_faces: int | None = None
     batch_size: int = 16
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "workers", "max_faces"):
+            value = getattr(self, name)
+            if value is None and name == "max_faces":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} should be a whole number, 1 or more; found {value!r}.")
 
 
 @dataclass

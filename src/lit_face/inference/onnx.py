@@ -208,6 +208,7 @@ def _unpacked(text: str, path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
-        return load(zlib.decompress(base64.b85decode(text)))
+        state: dict[str, Tensor] = load(zlib.decompress(base64.b85decode(text)))
     except (ValueError, zlib.error, SafetensorError) as error:
         raise ValueError(f"{path}: its metadata '{_STATE}' is damaged: {error}.") from error
+    return state
