@@ -10,9 +10,8 @@ import numpy as np
 
 from lit_face.inference.finders.base import BoxRule, Detection, Picture, without_doubles
 
-# BlazeFace frames brows to chin, ear to ear, with a little room. Its own key points say where the
-# landmarks' box is: eyes, nose tip, mouth (Bazarevsky et al. 2019 and the 68 points' anatomy).
-_RULE = BoxRule(x=0.0, y=0.02, width=0.98, height=0.95)
+# Medians over 240 rendered faces (mediapipe 0.10.21; bench/face_finder.py): near and far model.
+_RULES = (BoxRule(0.0, 0.025, 0.900, 0.995), BoxRule(0.0, 0.055, 0.900, 1.000))
 
 
 class MediaPipeFinder:
@@ -20,13 +19,14 @@ class MediaPipeFinder:
 
     Args:
         min_confidence: weaker detections are dropped.
-        far: take the model for faces up to 5 m away instead of 2 m (`model_selection`).
+        far: take the model for faces up to 5 m away instead of 2 m (`model_selection`): smaller
+            faces, fewer profiles.
 
     Raises:
         ImportError: the package is not installed, or is one without the models; says the pip line.
     """
 
-    def __init__(self, min_confidence: float = 0.5, far: bool = True) -> None:
+    def __init__(self, min_confidence: float = 0.5, far: bool = False) -> None:
         line = "pip install 'lit_face[mediapipe]'"
         try:
             import mediapipe
@@ -37,6 +37,7 @@ class MediaPipeFinder:
                 f"mediapipe {getattr(mediapipe, '__version__', '')} comes without its face models: "
                 f"{line} takes one that has them."
             )
+        self._rule = _RULES[far]
         self._lock = threading.Lock()
         self._detector: Any = mediapipe.solutions.face_detection.FaceDetection(
             model_selection=int(far), min_detection_confidence=min_confidence
@@ -57,5 +58,5 @@ class MediaPipeFinder:
             left = frame.xmin * width + (wide - side) / 2 - 0.5
             top = frame.ymin * height + (high - side) / 2 - 0.5
             confidence = float(np.clip(face.score[0], 0, 1))
-            detections.append(Detection(_RULE.box(left, top, side), confidence))
+            detections.append(Detection(self._rule.box(left, top, side), confidence))
         return without_doubles(detections)
