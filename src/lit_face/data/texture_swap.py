@@ -75,8 +75,9 @@ class TextureSwap:
             _mesh(coefficients, camera, model, picked, image.shape[-2:])
             for picked in (rows, others)
         )
-        faces, size = model.faces, tuple(image.shape[-2:])
-        fragments = fragments_of(own.points, faces, rasterize(own.points, faces, size))
+        fragments = fragments_of(
+            own.points, model.faces, rasterize(own.points, model.faces, own.size)
+        )
         places = fragments.to_image(fragments.interpolate(other.points[..., :2]))
         patch = sample_image(image[others], places.permute(0, 2, 3, 1), padding="border")
         weight = region[drawn] * other.shown()
