@@ -13,9 +13,9 @@ import argparse
 import os
 from pathlib import Path
 
-import lit_face
 import numpy as np
 
+import lit_face
 from lit_face.data.fit_parameters import from_matlab_pixels
 from lit_face.io.matlab import load_mat
 

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 import scipy.io
+import torch
 
 from lit_face.cli import evaluate, train
 from lit_face.data.miniature_w300lp import miniature_w300lp

@@ -108,7 +108,9 @@ def test_the_mean_face_gives_the_camera_back(batch):
     module = small_module(uv_size=64)
     nothing = {name: torch.zeros_like(value) for name, value in batch.coefficients.items()}
     result = module.reconstruct(module.position_maps(nothing, batch.camera))
-    assert_close(result.camera.matrix[:, :, :3], batch.camera.matrix[:, :, :3], atol=1e-4, rtol=1e-4)
+    assert_close(
+        result.camera.matrix[:, :, :3], batch.camera.matrix[:, :, :3], atol=1e-4, rtol=1e-4
+    )
     assert_close(result.camera.matrix[:, :2, 3], batch.camera.matrix[:, :2, 3], atol=1e-2, rtol=0)
     mean_face = module.position_maps.mean_face.expand_as(result.vertices)
     assert_close(result.vertices, mean_face, atol=1e-2, rtol=0)

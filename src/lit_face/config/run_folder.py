@@ -48,7 +48,9 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     file = folder / "metrics.json"
     merged = json.loads(file.read_text()) if file.is_file() else {}
     numbers = {name: float(value) for name, value in metrics.items()}
-    merged.update({name: value if math.isfinite(value) else None for name, value in numbers.items()})
+    merged.update(
+        {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    )
     with atomic_write(file) as temporary:
         temporary.write_text(json.dumps(merged, indent=2, sort_keys=True) + "\n")
 
