@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lit_face
 from lit_face.config import check_config, instantiate
 from lit_face.io.portable_folder import is_portable_folder
 
@@ -30,7 +31,8 @@ def load(path: str | Path, device: str = "auto", **options: Any) -> FaceModel:
 
     Args:
         path: a checkpoint (.ckpt), a run's folder (its best checkpoint), a portable folder or an
-            .onnx file (`export.py` writes both).
+            .onnx file (`export.py` writes both), or the name of a model that comes with lit_face:
+            'prn_ict'.
         device: 'cpu', 'cuda', 'mps', or 'auto' for what is there.
         options: of `FaceModel`: finder, passes, precision, compile_network.
 
@@ -53,17 +55,23 @@ def load_predictor(path: str | Path, trusted: tuple[str, ...] = ()) -> Any:
     Raises:
         FileNotFoundError, ValueError, ConfigError: what is wrong with the file or its config.
     """
-    if Path(path).suffix == ".onnx":
+    file = weights_of(path)
+    if file.suffix == ".onnx":
         from lit_face.inference.onnx import OnnxPredictor
 
-        return OnnxPredictor(path, trusted)
-    if is_portable_folder(path):
+        return OnnxPredictor(file, trusted)
+    if is_portable_folder(file):
         from lit_face.inference.portable import load_portable
 
-        return load_portable(path, trusted)
-    file = find_checkpoint(path, prefer="best")
+        return load_portable(file, trusted)
     method, _ = load_method(file, trusted)
     return predictor_of(method, file)
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the portable folders that come with lit_face, by name."""
+    folders = Path(lit_face.__file__).parent.glob("methods/*/pretrained/*")
+    return {folder.name: folder for folder in sorted(folders) if is_portable_folder(folder)}
 
 
 def predictor_of(method: Any, file: Path) -> Any:
@@ -81,8 +89,21 @@ def predictor_of(method: Any, file: Path) -> Any:
 
 
 def weights_of(path: str | Path) -> Path:
-    """Return the file (or portable folder) that `load_predictor` reads for a path."""
-    return find_checkpoint(path, prefer="best")
+    """Return the file or portable folder that `load_predictor` reads for a path or a name.
+
+    Raises:
+        FileNotFoundError: says what was looked for and where, and which names there are.
+    """
+    given = Path(path)
+    if not given.exists() and str(path) in shipped_models():
+        return shipped_models()[str(path)]
+    if given.is_file() or is_portable_folder(given):
+        return given
+    try:
+        return find_checkpoint(given, prefer="best")
+    except FileNotFoundError as error:
+        names = ", ".join(shipped_models())
+        raise FileNotFoundError(f"{error} Models that come with lit_face: {names}.") from None
 
 
 def find_checkpoint(given: str | Path, prefer: str = "last") -> Path:
