@@ -81,12 +81,14 @@ def test_colours_and_textures(reference, process, reader, face):
     found = vertex_colors(image, points)[0, rows]
     expected = torch.as_tensor(process[f"kpt{face}_colors_sub"])
     assert ((found - expected).abs() > 4 / 255).any(-1).float().mean() < 2e-3
-    for mode, name in (("nearest", "tex_nearest_u8"), ("bilinear", "tex_linear_u8")):
+    for mode, name, share in (
+        ("nearest", "tex_nearest_u8", 1e-4),
+        ("bilinear", "tex_linear_u8", 5e-3),  # OpenCV reads at 1/32 px
+    ):
         found = texture(image.double(), maps, mode)[0].permute(1, 2, 0) * 255
         worst = (found - torch.as_tensor(process[f"kpt{face}_{name}"]).double()).abs().amax(-1)
-        # OpenCV reads bilinearly at 1/32 px.
-        assert (worst > 6).float().mean() < 2e-3
-        assert worst.mean() < 1.0
+        assert (worst > 1.01).double().mean() < share
+        assert worst.max() < 5
 
 
 @pytest.fixture(scope="module", params=["v0", "v1"])
