@@ -48,12 +48,12 @@ def test_landmarks_go_to_another_topology_and_come_back(head, scanned):
     index = there.landmark_index()
     assert torch.equal(index[NAMED], scanned.landmark_index[NAMED])
     error = (scanned.mean[index] - scanned.mean[scanned.landmark_index]).norm(dim=1)[OTHERS]
-    assert error.mean() < 4.0  # mm, against the release's own points: measured 2.9
+    assert error.mean() < 4.0  # mm, against the release's own points: measured 2.3
     guessed = mesh_model(scanned.mean, scanned.faces, index, "guessed")
     own = {i: int(head.landmark_index[i]) for i in NAMED}
     back = TopologyTransfer(guessed, head.mean, head.faces, own).surface_landmarks()
     error = (back - head.mean[head.landmark_index]).norm(dim=1)[OTHERS]
-    assert error.mean() < 1.5  # mm
+    assert error.mean() < 2.0  # mm; measured 1.2
     assert error.max() < 5.0
     carried = there.attributes(head.mean)  # a point of the head for every vertex
     assert carried.shape == scanned.mean.shape
