@@ -108,6 +108,16 @@ def test_colours_are_matched_at_the_border(tools, first):
     assert not changed(photo, blended)[~mask].any()
 
 
+def test_large_faces_are_blended_on_a_smaller_copy(tools, batch, first, monkeypatch):
+    photo, face = first
+    region = tools[1].regions["nose"]
+    exact = edit_face(photo, face, Reference(darker(photo), face), region)
+    monkeypatch.setattr("lit_face.inference.editing._LARGEST", 64)
+    quick = edit_face(photo, face, Reference(darker(photo), face), region)
+    assert np.abs(exact.astype(int) - quick).mean(axis=2)[changed(photo, exact)].mean() < 3
+    assert not changed(photo, quick)[~changed(photo, darker(photo))].any()
+
+
 @pytest.mark.parametrize("edge", ["left", "bottom"])
 def test_faces_cut_by_the_edge_of_the_photo(tools, batch, edge):
     """Nothing is known beyond the edge, so nothing is forced upon the colours there."""

@@ -32,6 +32,7 @@ Picture = NDArray[np.uint8]
 _ROOM = 8  # pixels around the face that the blending sees
 _EDGE = 0.015  # of the face's extent: how far the edit stays away from the silhouette
 _SMALLEST = 16  # pixels of an edit that can be blended
+_LARGEST = 1024  # pixels of a side that are blended as they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ def edit_face(
     pasted = fragments.to_image(colors.clamp(0, 1) * 255)[0].permute(1, 2, 0)
     part = result[rows, columns]
     new = np.where(mask[..., None], pasted.round().to(torch.uint8).numpy(), part)
-    result[rows, columns] = _poisson(part, new, mask) if blend == "poisson" else new
+    result[rows, columns] = _blended(part, new, mask) if blend == "poisson" else new
     return result
 
 
@@ -232,8 +233,34 @@ def _inner_face(fragments: Fragments) -> NDArray[np.uint8]:
     return np.asarray(inner)
 
 
+def _blended(old: Picture, new: Picture, mask: NDArray[np.bool_]) -> Picture:
+    """Clone the gradients of `new` into `old`, where the mask says, and nowhere else.
+
+    What is added to `new` is smooth (it solves Laplace's equation), so for large faces it is found
+    on a smaller copy.
+    """
+    height, width = mask.shape
+    if max(height, width) <= _LARGEST:
+        return np.where(mask[..., None], _poisson(old, new, mask), old)
+    scale = _LARGEST / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small_old, small_new = (cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (old, new))
+    small_mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+    if small_mask.sum() < _SMALLEST:
+        return new
+    added = _poisson(small_old, small_new, small_mask).astype(np.float32) - small_new
+    weight = small_mask.astype(np.float32)[..., None]
+    added, weight = (
+        cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+        for values in (added * weight, weight)
+    )
+    added = added / np.maximum(weight, 1e-3)[..., None]
+    blended = (new + added).clip(0, 255).round().astype(np.uint8)
+    return np.where(mask[..., None], blended, old)
+
+
 def _poisson(old: Picture, new: Picture, mask: NDArray[np.bool_]) -> Picture:
-    """Clone the gradients of `new` into `old`, where the mask says, and nowhere else."""
+    """Clone the gradients of `new` into `old` around a mask; see `_blended`."""
     # Where the edge of the photo cuts the region, everything is mirrored there: then nothing is
     # prescribed at that edge, and colours are matched at the region's other borders alone.
     height, width = mask.shape
@@ -252,5 +279,4 @@ def _poisson(old: Picture, new: Picture, mask: NDArray[np.bool_]) -> Picture:
     x, y, box_width, box_height = cv2.boundingRect(inner)
     centre = (x + box_width // 2, y + box_height // 2)
     cloned = cv2.seamlessClone(enlarged(new), enlarged(old), inner, centre, cv2.NORMAL_CLONE)
-    cloned = cloned[top + 2 : top + 2 + height, left + 2 : left + 2 + width]
-    return np.where(mask[..., None], cloned, old)
+    return np.asarray(cloned[top + 2 : top + 2 + height, left + 2 : left + 2 + width])
