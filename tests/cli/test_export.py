@@ -48,10 +48,11 @@ def test_checkpoint_folder_and_onnx_give_the_same_faces(trained, tmp_path, capsy
 def test_errors_are_one_line(trained, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
+    (tmp_path / "model.onnx").touch()
     for options, words in (
         ({"ckpt": trained, "out": tmp_path / "full"}, "exists already"),
         ({"ckpt": tmp_path / "none", "out": tmp_path / "x"}, "does not exist"),
-        ({"ckpt": "model.onnx", "out": tmp_path / "x"}, "is an export already"),
+        ({"ckpt": tmp_path / "model.onnx", "out": tmp_path / "x"}, "is an export already"),
     ):
         with pytest.raises(SystemExit):
             export(tmp_path, **options)

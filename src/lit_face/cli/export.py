@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_face.cli.start import user_errors
-from lit_face.inference.loading import (
-    find_checkpoint,
-    load_method,
-    load_predictor,
-    predictor_of,
-)
+from lit_face.inference.loading import load_method, load_predictor, predictor_of, weights_of
 from lit_face.io.portable_folder import NOTICE, is_portable_folder
 
 
@@ -47,7 +42,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
 
 def _predictor(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the predictor, and what is known about its weights."""
-    given, trusted = Path(config["ckpt"]), tuple(config["trusted_modules"] or ())
+    given, trusted = weights_of(config["ckpt"]), tuple(config["trusted_modules"] or ())
     if given.suffix == ".onnx":
         raise ValueError(f"ckpt={given} is an export already; give the checkpoint it was made of.")
     if is_portable_folder(given):
@@ -55,14 +50,13 @@ def _predictor(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         record = {key: value for key, value in predictor.record.items() if key != "sha256"}
         notice = given / NOTICE
         return predictor, {**record, "notice": notice.read_text() if notice.is_file() else None}
-    file = find_checkpoint(given, prefer="best")
-    method, stored = load_method(file, trusted)
-    record = {"checkpoint": file.name}
+    method, stored = load_method(given, trusted, compiled=False)
+    record = {"checkpoint": given.name}
     record |= {part: _without_folders(stored[part]) for part in _DESCRIBED if part in stored}
-    metrics = file.parent.parent / "metrics.json"
+    metrics = given.parent.parent / "metrics.json"
     if metrics.is_file():
         record["metrics"] = json.loads(metrics.read_text())
-    return predictor_of(method, file), record
+    return predictor_of(method, given), record
 
 
 _DESCRIBED = ("method", "data", "morphable_model", "seed")  # parts of a training's config

@@ -64,7 +64,7 @@ def load_predictor(path: str | Path, trusted: tuple[str, ...] = ()) -> Any:
         from lit_face.inference.portable import load_portable
 
         return load_portable(file, trusted)
-    method, _ = load_method(file, trusted)
+    method, _ = load_method(file, trusted, compiled=False)
     return predictor_of(method, file)
 
 
@@ -180,8 +180,15 @@ def load_weights(method: Any, state: Mapping[str, Any], file: Path) -> None:
     method.load_state_dict(state)
 
 
-def load_method(file: Path, trusted: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
+def load_method(
+    file: Path, trusted: tuple[str, ...] = (), compiled: bool = True
+) -> tuple[Any, dict[str, Any]]:
     """Build the method that a checkpoint holds; return it with its run's config.
+
+    Args:
+        file: the checkpoint.
+        trusted: further packages that its config may name.
+        compiled: compile the network where the training did; it takes a minute.
 
     Raises:
         ValueError, ConfigError: what is wrong with the file or its config.
@@ -191,7 +198,10 @@ def load_method(file: Path, trusted: tuple[str, ...] = ()) -> tuple[Any, dict[st
         {**checkpoint["lit_face"]["config"], "trusted_modules": list(trusted)}
     )  # never the file's own list
     model = instantiate(stored["morphable_model"], trusted_modules=trusted)
-    method = instantiate(stored["method"], trusted_modules=trusted, morphable_model=model)
+    config = dict(stored["method"])
+    if not compiled and "compile_network" in config:
+        config["compile_network"] = False
+    method = instantiate(config, trusted_modules=trusted, morphable_model=model)
     load_weights(method, checkpoint["state_dict"], file)
     return method, stored
 
