@@ -277,14 +277,14 @@ class CentredFace(torch.nn.Module):
 
     image_size, margin = 64, 1.6
 
-    def __init__(self, head):
+    def __init__(self, head, factor=1.0):
         super().__init__()
-        self.head = head
+        self.head, self.factor = head, factor
 
     def forward(self, image):
         count, marks = len(image), self.head.mean[self.head.landmark_index]
         side = float((marks.amax(0) - marks.amin(0))[:2].mean())
-        scale = self.image_size / self.margin / side
+        scale = self.factor * self.image_size / self.margin / side
         rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(count, 3, 3)
         middle = (marks.amax(0) + marks.amin(0)) / 2
         shift = torch.tensor([31.5, 31.5, 0.0]) - scale * middle * torch.tensor([1.0, -1.0, -1.0])
@@ -315,3 +315,16 @@ def test_a_face_model_follows_a_face_without_asking_again(clip, head, tmp_path):
                       for line in table_of(tmp_path)])  # fmt: skip
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert np.abs(middle - [80.0, 82.5]).max() < 0.5  # a network that finds the middle stays put
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_errors_of_size_do_not_add_up(clip, head, factor, tmp_path):
+    """A network that sees every face a quarter too small, or too large, must not run away."""
+    given = Detection((45.0, 40.0, 115.0, 125.0), 0.8)
+    model = FaceModel(CentredFace(head, factor), lambda image, path=None: [given], device="cpu")
+    reconstruct_video(model, clip, tmp_path, smooth=False, max_faces=1)
+    with np.load(tmp_path / "frames.npz") as arrays:
+        sides = np.ptp(arrays["landmarks"][..., :2], axis=1).mean(axis=1)
+    # Two passes where the finder saw it, and what the tracker bears until it asks again.
+    assert sides.min() > given.size * 0.8**4
+    assert sides.max() < given.size * 1.25**4

@@ -32,6 +32,7 @@ _RECONSTRUCT_EXAMPLES = """
 python reconstruct.py ckpt=runs/latest input=photos out=faces         a folder of photos
 python reconstruct.py ckpt=best.ckpt input=me.jpg out=faces outputs=[glb,depth]
 python reconstruct.py ckpt=best.ckpt 'input=photos/*.png' out=faces pose=frontal texture_size=1024
+python reconstruct.py ckpt=best.ckpt input=clip.mp4 out=faces            a video, smoothed over time
 python reconstruct.py ckpt=best.ckpt input=photos out=faces finder=file finder.path=boxes.csv
 """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_face.cli.start import user_errors
+from lit_face.cli.video import is_for_video, run_video
 from lit_face.config import instantiate
 
 # What changes where, how fast and on what a run goes, but not its results.
@@ -21,6 +22,8 @@ _IRRELEVANT = (
     "workers",
     "paths",
     "compile_network",
+    "fps",
+    "smoothing",
 )
 
 
@@ -31,6 +34,11 @@ def config_from(overrides: Sequence[str]) -> None:
 
 def run(config: dict[str, Any], folder: Path) -> None:
     """Reconstruct as the plain config says; exit with 1 if a photo had a problem."""
+    if is_for_video(config):
+        with user_errors():
+            model = _load(config)
+        run_video(config, folder, model)
+        return
     with user_errors():
         from lit_face.inference.folder import FolderRun, RunSettings
         from lit_face.inference.inputs import find_photos

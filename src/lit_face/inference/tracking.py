@@ -20,7 +20,8 @@ State = Literal["found", "tracked"]
 
 _ALIKE = 0.5  # correlation of a face's picture with the frame before; below, it is searched for
 _SAME = 0.3  # share of the smaller box that two boxes of one face have in common
-_GROWTH = 1.6  # of a face's size within a frame
+_GROWTH = 1.5  # of a face's size, since the frame before and since the finder confirmed it
+_SMALLEST = 8.0  # pixels: what is smaller is no face
 _THUMBNAIL = 32  # pixels
 _MISSED_CHECKS = 2
 
@@ -62,6 +63,7 @@ class _Track:
     number: int
     smoother: FaceSmoother | None
     detection: Detection
+    confirmed_size: float
     thumbnail: NDArray[np.float64] | None = None
     missed: int = 0
 
@@ -73,7 +75,8 @@ class FaceTracker:
     A face is cropped where its landmarks were in the frame before. The finder searches the whole
     frame only where nobody is followed, every `check_every` frames, and at once when a face jumps,
     changes its size or no longer looks like itself (a cut, an occlusion); a face that it does not
-    confirm then is lost, and its filters with it.
+    confirm then is lost, and its filters with it. One that it sees elsewhere, or of another size,
+    is reconstructed anew from there: small errors of a network must not add up.
 
     Attributes:
         model: finds and reconstructs faces.
@@ -109,14 +112,16 @@ class FaceTracker:
         self._frame += 1
         results = self._followed(frame)
         doubtful = [track for track, face in results if not self._plausible(track, face, frame)]
-        due = self._frame % self.check_every == 0
-        found: list[tuple[_Track, Face]] = []
-        if doubtful or due or not self._tracks:
-            found = self._search(frame, results, doubtful)
-        alive = {id(track) for track in self._tracks}
-        kept = [(track, face) for track, face in results if id(track) in alive]
-        faces = [self._update(track, face, "tracked", frame, time) for track, face in kept]
-        faces += [self._update(track, face, "found", frame, time) for track, face in found]
+        state: dict[int, State] = {}
+        if doubtful or self._frame % self.check_every == 0 or not self._tracks:
+            again = self._search(frame, results, doubtful)
+            state = {track.number: "found" for track, _ in again}
+            kept = [pair for pair in results if pair[0] in self._tracks]
+            results = [pair for pair in kept if pair[0].number not in state] + again
+        faces = [
+            self._update(track, face, state.get(track.number, "tracked"), frame, time)
+            for track, face in results
+        ]
         return sorted(faces, key=lambda one: one.number)
 
     def _followed(self, frame: Picture) -> list[tuple[_Track, Face]]:
@@ -128,12 +133,10 @@ class FaceTracker:
 
     def _plausible(self, track: _Track, face: Face, frame: Picture) -> bool:
         """Whether this is the face of the frame before, by box and by looks."""
-        points = face.landmarks
-        if not np.isfinite(points).all():
+        now = _detection_of(face)
+        if now is None or overlap(now, track.detection) < _SAME:
             return False
-        now = Detection(box_of_landmarks(points.astype(np.float64)))
-        growth = now.size / max(track.detection.size, 1e-6)
-        if overlap(now, track.detection) < _SAME or not 1 / _GROWTH < growth < _GROWTH:
+        if not (_alike(now.size, track.detection.size) and _alike(now.size, track.confirmed_size)):
             return False
         picture = thumbnail(frame, now)
         return track.thumbnail is None or float((picture * track.thumbnail).mean()) > _ALIKE
@@ -141,27 +144,42 @@ class FaceTracker:
     def _search(
         self, frame: Picture, results: list[tuple[_Track, Face]], doubtful: list[_Track]
     ) -> list[tuple[_Track, Face]]:
-        """Confirm or drop tracks, and start new ones; returns the new ones with their faces."""
+        """Confirm, correct or drop tracks and start new ones.
+
+        Returns:
+            Those to reconstruct from the finder's box, and their faces.
+        """
         detections = self.model.finder(frame, None)
+        again: list[_Track] = []
         for track, face in results:
-            points = face.landmarks.astype(np.float64)
-            boxes = [track.detection]
-            if np.isfinite(points).all():
-                boxes.append(Detection(box_of_landmarks(points)))
-            near = [d for d in detections if all(overlap(d, box) >= _SAME for box in boxes)]
+            boxes = [box for box in (_detection_of(face), track.detection) if box is not None]
+            near = [d for d in detections if any(overlap(d, box) >= _SAME for box in boxes)]
             track.missed = 0 if near else track.missed + 1
-            if not near and (track in doubtful or track.missed >= _MISSED_CHECKS):
-                self._tracks.remove(track)
+            if not near:
+                if track in doubtful or track.missed >= _MISSED_CHECKS:
+                    self._tracks.remove(track)
+                continue
+            best = max(near, key=lambda d: (overlap(d, boxes[0]), d.size))
             detections = [d for d in detections if not any(d is one for one in near)]
-        free = None if self.max_faces is None else self.max_faces - len(self._tracks)
-        new = detections[:free] if free is None or free > 0 else []
-        if not new:
+            size = boxes[0].size
+            if len(boxes) == 2 and overlap(best, boxes[0]) >= _SAME and _alike(size, best.size):
+                track.confirmed_size = size
+            else:
+                track.detection = best
+                again.append(track)
+        free = None if self.max_faces is None else max(0, self.max_faces - len(self._tracks))
+        again += [self._start(detection) for detection in detections[:free]]
+        if not again:
             return []
-        faces = self.model.reconstruct_found([frame], [new])[0]
+        faces = self.model.reconstruct_found([frame], [[track.detection for track in again]])[0]
         pairs = []
-        for detection, face in zip(new, faces, strict=True):
-            if np.isfinite(face.landmarks).all():
-                pairs.append((self._start(detection), face))
+        for track, face in zip(again, faces, strict=True):
+            now = _detection_of(face)
+            if now is None:
+                self._tracks.remove(track)
+            else:
+                track.confirmed_size = now.size
+                pairs.append((track, face))
         return pairs
 
     def _start(self, detection: Detection) -> _Track:
@@ -169,7 +187,7 @@ class FaceTracker:
         smoother = None if self.smoothing is None else FaceSmoother(self.smoothing)
         if smoother is not None:
             self.people[self.numbers] = smoother
-        track = _Track(self.numbers, smoother, detection)
+        track = _Track(self.numbers, smoother, detection, detection.size)
         self._tracks.append(track)
         return track
 
@@ -177,10 +195,23 @@ class FaceTracker:
         self, track: _Track, face: Face, state: State, frame: Picture, time: float
     ) -> TrackedFace:
         box = box_of_landmarks(face.landmarks.astype(np.float64))
-        track.detection = Detection(box, track.detection.confidence)
+        track.detection = Detection(box, face.confidence)
         track.thumbnail = thumbnail(frame, track.detection)
         smooth = face if track.smoother is None else track.smoother(face, time)
         return TrackedFace(track.number, state, smooth, face)
+
+
+def _detection_of(face: Face) -> Detection | None:
+    """Return the box of a face's landmarks; None where it is no box."""
+    points = face.landmarks.astype(np.float64)
+    if not np.isfinite(points).all():
+        return None
+    detection = Detection(box_of_landmarks(points), face.confidence)
+    return detection if detection.size >= _SMALLEST else None
+
+
+def _alike(size: float, other: float) -> bool:
+    return other / _GROWTH < size < other * _GROWTH
 
 
 def thumbnail(frame: Picture, detection: Detection) -> NDArray[np.float64]:
