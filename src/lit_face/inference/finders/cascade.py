@@ -11,7 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_face.inference.finders.base import BoxRule, Detection, Picture, without_doubles
+from lit_face.inference.finders.base import (
+    BoxRule,
+    Detection,
+    Picture,
+    overlap,
+    without_doubles,
+)
+
+TILT = 25.0  # degrees
+_SMALLEST_SQUARE = 24  # pixels; the cascades were trained on 24 and 20
 
 
 class _Cascade(NamedTuple):
@@ -26,9 +35,9 @@ class _Cascade(NamedTuple):
 
 # Measured on rendered faces by bench/face_finder.py, which prints these lines.
 _CASCADES = (
-    _Cascade("frontalface_default", False, BoxRule(0.0, 0.143, 0.814, 0.836), 1.5, 1.0),
-    _Cascade("profileface", False, BoxRule(-0.031, 0.124, 0.638, 0.703), 0.3, 0.5),
-    _Cascade("profileface", True, BoxRule(0.031, 0.124, 0.638, 0.703), 0.3, 0.5),
+    _Cascade("frontalface_default", False, BoxRule(0.0, 0.141, 0.822, 0.860), 0.91, 1.56),
+    _Cascade("profileface", False, BoxRule(-0.033, 0.119, 0.633, 0.707), -1.09, 0.97),
+    _Cascade("profileface", True, BoxRule(0.033, 0.119, 0.633, 0.707), -1.09, 0.97),
 )
 
 
@@ -40,8 +49,9 @@ class CascadeFinder:
         smallest: smallest face, as a share of the picture's longer side.
         min_confidence: weaker detections are dropped.
         speckle: detections below this share of the largest face's size are dropped, unless they
-            are sure (0.9).
+            are sure (0.95).
         neighbours: how many overlapping hits make a detection.
+        second_look: where nothing is found, search the picture turned by 25 degrees either way.
 
     Raises:
         ImportError: OpenCV 5 or later, which has no cascades.
@@ -51,9 +61,10 @@ class CascadeFinder:
         self,
         max_side: int = 640,
         smallest: float = 0.06,
-        min_confidence: float = 0.3,
+        min_confidence: float = 0.5,
         speckle: float = 0.35,
-        neighbours: int = 3,
+        neighbours: int = 2,
+        second_look: bool = True,
     ) -> None:
         if not hasattr(cv2, "CascadeClassifier"):
             raise ImportError(
@@ -62,7 +73,7 @@ class CascadeFinder:
             )
         self.max_side, self.smallest, self.neighbours = max_side, smallest, neighbours
         self.min_confidence, self.speckle = min_confidence, speckle
-        self._of_thread = threading.local()  # a classifier serves one thread at a time
+        self.second_look = second_look
 
     def __call__(self, image: Picture, path: Path | None = None) -> list[Detection]:
         """Return the faces of a picture (H,W,3) RGB, the largest first."""
@@ -71,45 +82,93 @@ class CascadeFinder:
         shrink = min(1.0, self.max_side / max(height, width))
         if shrink < 1:
             size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        least = max(20, round(self.smallest * max(grey.shape)))
+            grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+        least = max(_SMALLEST_SQUARE, round(self.smallest * max(grey.shape)))
         if min(grey.shape) < least:
             return []
-        found = [
-            detection
-            for cascade in _CASCADES
-            for detection in self._run(cascade, grey, least)
-            if detection.confidence >= self.min_confidence
-        ]
-        kept = without_doubles(found)
-        largest = max((detection.size for detection in kept), default=0.0)
-        kept = [d for d in kept if d.size >= self.speckle * largest or d.confidence >= 0.9]
+        found = self._search(grey, least)
+        if not found and self.second_look:
+            found = self._tilted(grey, least)
+        largest = max((detection.size for detection in found), default=0.0)
+        kept = [d for d in found if d.size >= self.speckle * largest or d.confidence >= 0.95]
         return [detection.scaled(width / grey.shape[1]) for detection in kept]
 
-    def _run(self, cascade: _Cascade, grey: NDArray[np.uint8], least: int) -> list[Detection]:
-        searched = np.ascontiguousarray(grey[:, ::-1]) if cascade.mirrored else grey
-        boxes, _, scores = self._classifier(cascade.file).detectMultiScale3(
-            searched,
-            scaleFactor=1.1,
-            minNeighbors=self.neighbours,
-            minSize=(least, least),
-            outputRejectLevels=True,
-        )
-        detections = []
-        for (left, top, side, _), score in zip(boxes, np.ravel(scores), strict=True):
-            if cascade.mirrored:
-                left = grey.shape[1] - left - side
-            # A square of `side` pixels from column `left` spans left - 0.5 to left + side - 0.5.
-            box = cascade.rule.box(float(left) - 0.5, float(top) - 0.5, float(side))
-            sureness = (float(score) - cascade.even_score) / cascade.score_scale
-            detections.append(Detection(box, 1 / (1 + math.exp(-max(-60.0, sureness)))))
-        return detections
+    def _search(self, grey: NDArray[np.uint8], least: int) -> list[Detection]:
+        """Run all cascades and unite what they found."""
+        found = []
+        for cascade in _CASCADES:
+            seen = np.ascontiguousarray(grey[:, ::-1]) if cascade.mirrored else grey
+            for left, top, side, score in raw_squares(cascade.file, seen, least, self.neighbours):
+                if cascade.mirrored:
+                    left = grey.shape[1] - left - side
+                # A square of `side` pixels from column `left` spans left - 0.5 to left + side - 0.5
+                box = cascade.rule.box(left - 0.5, top - 0.5, side)
+                sureness = (score - cascade.even_score) / cascade.score_scale
+                found.append(Detection(box, 1 / (1 + math.exp(-max(-60.0, sureness)))))
+        return [d for d in united(found) if d.confidence >= self.min_confidence]
 
-    def _classifier(self, name: str) -> cv2.CascadeClassifier:
-        loaded: dict[str, cv2.CascadeClassifier] = self._of_thread.__dict__
-        if name not in loaded:
-            file = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"
-            loaded[name] = cv2.CascadeClassifier(str(file))
-            if loaded[name].empty():
-                raise ImportError(f"{file} is missing; reinstall opencv-python (version 4).")
-        return loaded[name]
+    def _tilted(self, grey: NDArray[np.uint8], least: int) -> list[Detection]:
+        """Search copies that are turned to either side; boxes are put upright around the centre."""
+        height, width = grey.shape
+        found = []
+        for angle in (-TILT, TILT):
+            turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+            turned = cv2.warpAffine(grey, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+            back = cv2.invertAffineTransform(turn)
+            for detection in self._search(np.asarray(turned, np.uint8), least):
+                left, top, right, bottom = detection.box
+                x, y = back @ ((left + right) / 2, (top + bottom) / 2, 1.0)
+                half_width, half_height = (right - left) / 2, (bottom - top) / 2
+                box = (x - half_width, y - half_height, x + half_width, y + half_height)
+                found.append(Detection(box, detection.confidence))
+        return without_doubles(found)
+
+
+def united(found: list[Detection]) -> list[Detection]:
+    """Keep the surest of overlapping boxes, surer still where several agree in size and place."""
+    agreed = []
+    for detection in found:
+        doubt = 1 - detection.confidence
+        for other in found:
+            near = other is not detection and overlap(detection, other) > 0.6
+            if near and 0.6 < other.size / max(detection.size, 1e-6) < 1.7:
+                doubt *= 1 - 0.5 * other.confidence
+        agreed.append(Detection(detection.box, 1 - doubt))
+    return without_doubles(agreed)
+
+
+def raw_squares(
+    name: str, grey: NDArray[np.uint8], least: int, neighbours: int
+) -> list[tuple[float, float, float, float]]:
+    """Run one cascade; return left, top, side (pixels) and score of what it found.
+
+    Args:
+        name: of OpenCV's file, between `haarcascade_` and `.xml`.
+        grey: (H,W).
+        least: smallest square, pixels.
+        neighbours: overlapping hits that make a detection.
+    """
+    boxes, _, scores = _classifier(name).detectMultiScale3(
+        grey,
+        scaleFactor=1.1,
+        minNeighbors=neighbours,
+        minSize=(least, least),
+        outputRejectLevels=True,
+    )
+    return [
+        (float(left), float(top), float(side), float(score))
+        for (left, top, side, _), score in zip(boxes, np.ravel(scores), strict=True)
+    ]
+
+
+_of_thread = threading.local()  # a classifier serves one thread at a time
+
+
+def _classifier(name: str) -> cv2.CascadeClassifier:
+    loaded: dict[str, cv2.CascadeClassifier] = _of_thread.__dict__
+    if name not in loaded:
+        file = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"
+        loaded[name] = cv2.CascadeClassifier(str(file))
+        if loaded[name].empty():
+            raise ImportError(f"{file} is missing; reinstall opencv-python (version 4).")
+    return loaded[name]
