@@ -35,7 +35,7 @@ def pictures():
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, capfd):
     """Run reconstruct.py in this process; return exit status, stdout and stderr."""
 
     def call(*arguments):
@@ -45,7 +45,7 @@ def run(monkeypatch, capsys):
             cli.reconstruct()
         except SystemExit as stop:
             status = stop.code
-        return (status, *capsys.readouterr())
+        return (status, *capfd.readouterr())
 
     return call
 
@@ -107,6 +107,7 @@ def test_a_bad_folder_costs_only_its_bad_photos(run, trained, pictures, tmp_path
         stream.write("large.jpg,2000,1500,4000,3500\n")
     (folder / "text.jpg").write_text("not a picture\n")
     (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:2000])
     cv2.imwrite(str(folder / "dot.png"), np.zeros((1, 1, 3), np.uint8))
     cv2.imwrite(str(folder / "nobody.png"), np.full((50, 50, 3), 99, np.uint8))
     cv2.imwrite(str(folder / "large.jpg"), np.full((5200, 7700, 3), 99, np.uint8))  # 40 megapixels
@@ -115,12 +116,21 @@ def test_a_bad_folder_costs_only_its_bad_photos(run, trained, pictures, tmp_path
     status, _, errors = run(*options(trained, folder, tmp_path / "out", table))
     assert status == 1, errors
     problems = {row["photo"]: row["problem"] for row in rows(tmp_path / "out" / "problems.csv")}
-    assert sorted(problems) == ["dot.png", "empty.png", "gone.jpg", "nobody.png", "text.jpg"]
+    assert sorted(problems) == [
+        "cut.png",
+        "dot.png",
+        "empty.png",
+        "gone.jpg",
+        "nobody.png",
+        "text.jpg",
+    ]
     assert problems["gone.jpg"] == "the file has disappeared"
     assert problems["nobody.png"] == "no face found"
     assert "not a picture" in problems["text.jpg"]
-    lines = [line for line in errors.splitlines() if line.split(": ")[0] in problems]
-    assert len(lines) == len(problems)
+    lines = [
+        line for line in errors.splitlines() if "torchvision" not in line and "_retry" not in line
+    ]
+    assert sorted(line.split(": ")[0] for line in lines) == sorted(problems)
     summary = {row["photo"]: row["folder"] for row in rows(tmp_path / "out" / "summary.csv")}
     assert summary == {
         "im Garten (1).png": "im Garten (1)",

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from lit_face.cli.start import user_errors
 from lit_face.cli.video import is_for_video, run_video
 from lit_face.config import instantiate
@@ -39,6 +41,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
             model = _load(config)
         run_video(config, folder, model)
         return
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we say it ourselves
     with user_errors():
         from lit_face.inference.folder import FolderRun, RunSettings
         from lit_face.inference.inputs import find_photos

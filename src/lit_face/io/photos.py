@@ -99,6 +99,8 @@ def _decode(data: bytes) -> tuple[NDArray[Any], int]:
             warnings.simplefilter("ignore")  # "large picture": the user asked for it
             header = Image.open(io.BytesIO(data))
             orientation = int(header.getexif().get(_ORIENTATION, 1) or 1)
+            if header.format == "TIFF":
+                orientation = 1  # both decoders turn these themselves
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError):
         header, orientation = None, 1
     # OpenCV reads 16 bits of colour, which Pillow cannot; Pillow knows palettes, CMYK and alpha.
