@@ -149,3 +149,33 @@ def test_truncated_expressions_are_named(head, tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"Exp_Pca\.bin: .* bytes are no basis of 6 modes"):
         bfm2009(tmp_path)
+
+
+def test_the_real_size_gets_what_face3d_mends(tmp_path):
+    """53,490 vertices on a dome: three coordinates are their neighbours' mean, the mouth closes."""
+    count, kept = 53490, 53215
+    angle = np.linspace(0, 2 * np.pi * 120, count)
+    radius = np.sqrt(np.linspace(0, 1, count))
+    x, y = 80e3 * radius * np.cos(angle), 90e3 * radius * np.sin(angle)
+    points = np.stack([x, y, 60e3 * (1 - radius**2)], 1).astype(np.float32)
+    column = np.zeros((3 * count, 1), np.float32)
+    triangles = np.arange(1, count - 1)[:, None] + [0, 1, 2]
+    trim = np.arange(count - kept, count) + 1.0
+    one = np.ones((1, 1))
+    files = {
+        "01_MorphableModel": {"shapeMU": points.reshape(-1, 1), "shapePC": column, "shapeEV": one,
+                              "texMU": column, "texPC": column, "texEV": one, "tl": triangles},
+        "Model_Exp": {"w_exp": column[: 3 * kept], "mu_exp": column[: 3 * kept], "sigma_exp": one},
+        "model_info": {"trimIndex": trim[:, None], "keypoints": np.arange(1, 69.0)[None]},
+        "Model_tri_mouth": {"tri_mouth": np.arange(1, 322.0).reshape(3, 107)},
+        "BFM_UV": {"UV": np.random.default_rng(0).random((count, 2))},
+    }  # fmt: skip
+    for name, content in files.items():
+        scipy.io.savemat(tmp_path / f"{name}.mat", content)
+    raw = read_bfm2009(tmp_path, donor=None)
+    uv = files["BFM_UV"]["UV"][count - kept :]
+    np.testing.assert_allclose(raw.uv[10031], uv[[10032, 10157]].mean(0))
+    np.testing.assert_allclose(raw.uv[10032], uv[10032])
+    assert raw.mouth_triangles.shape == (114, 3)  # the number in face3d's BFM.mat
+    assert raw.mouth_triangles[-1].tolist() == [6167, 6294, 6038]
+    assert raw.triangles.max() == kept - 1

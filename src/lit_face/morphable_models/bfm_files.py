@@ -23,7 +23,8 @@ _MODEL_FIELDS: dict[str, tuple[int | None, ...] | int] = {
 _INDEX_FIELDS = ("tri", "tri_mouth", "kpt_ind")
 _WHERE_MODEL = (
     "BFM.mat is made from the Basel Face Model 2009 (register at faces.dmi.unibas.ch) and 3DDFA's "
-    "expression basis by face3d's examples/Data/BFM scripts"
+    "expressions by `python -m lit_face.morphable_models.bfm2009 FOLDER OUT` or face3d's scripts; "
+    "morphable_model=bfm2009 reads the originals as they are"
 )
 _WHERE_UV = "get BFM_UV.mat from the 3DMMasSTN repository and trim it to BFM.mat's vertices"
 ORIGINAL_VERTICES, TRIMMED_VERTICES = 53490, 53215
