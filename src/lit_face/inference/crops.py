@@ -19,7 +19,6 @@ from lit_face.rendering.visibility import vertex_visibility
 from lit_face.types import Reconstruction
 
 VISIBILITY_SIZE = 256  # pixels of the z-buffer that decides what is seen
-MAX_SIDE = 2**15
 
 
 def crop_matrices(boxes: Tensor, margin: float, crop_size: int) -> Tensor:
@@ -68,7 +67,8 @@ def window_of(
     """
     height, width = photo.shape[:2]
     room = 2 * factor
-    left, top = (max(0, math.floor(edge) - room) for edge in low)
+    # From a multiple of the factor, so that the same pixels are averaged as in the whole picture.
+    left, top = (max(0, math.floor(edge) - room) // factor * factor for edge in low)
     right = min(width, math.ceil(low[0] + side) + room)
     bottom = min(height, math.ceil(low[1] + side) + room)
     if right <= left or bottom <= top:
