@@ -8,6 +8,7 @@ from callbacks.non_finite_guard import NonFiniteGuard
 from callbacks.panels import Panels
 from callbacks.sync_batch_norm import SyncBatchNorm
 from callbacks.throughput import Throughput
+from callbacks.weight_average import WeightAverage
 
 __all__ = [
     "ConfigInCheckpoint",
@@ -16,4 +17,5 @@ __all__ = [
     "Panels",
     "SyncBatchNorm",
     "Throughput",
+    "WeightAverage",
 ]
