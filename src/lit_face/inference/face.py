@@ -71,8 +71,7 @@ def one_of(batch: Reconstruction, row: int) -> Reconstruction:
     def take(tensor: Tensor) -> Tensor:
         return tensor[row : row + 1]
 
-    shared = {"faces": batch.faces, "uv": batch.uv}
-    return replace(batch.map(take), **shared)
+    return replace(batch.map(take), faces=batch.faces, uv=batch.uv)
 
 
 def warnings_of(

@@ -136,17 +136,18 @@ class FaceModel:
             boxes = torch.where(usable[:, None], again, boxes)
         return faces_of(result, detections, [photo.shape[:2] for photo in photos])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _run(self, photos: list[Picture], boxes: Tensor) -> Reconstruction:
         """Run the network once on the crops around boxes (B,4); results in pixels of the photos."""
-        size = self.predictor.image_size
-        matrices = crop_matrices(boxes, self.predictor.margin, size)
+        predictor: Any = self.predictor
+        size = int(predictor.image_size)
+        matrices = crop_matrices(boxes, float(predictor.margin), size)
         crops = [
             cut_out(photo, matrix, size) for photo, matrix in zip(photos, matrices, strict=True)
         ]
         lower = torch.autocast(self.device.type, torch.bfloat16)
         with lower if self.precision == "bfloat16" else nullcontext():
-            result = self.predictor(torch.cat(crops).to(self.device))
+            result: Reconstruction = predictor(torch.cat(crops).to(self.device))
         return to_photo(result.to("cpu"), matrices)
 
 

@@ -146,7 +146,7 @@ def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
 def _on_white(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     alpha = array[:, :, 3:].astype(np.uint16)
     mixed = array[:, :, :3] * alpha + 255 * (255 - alpha)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    return np.asarray((mixed + 127) // 255, np.uint8)
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -167,7 +167,7 @@ _of_thread = threading.local()  # a classifier serves one thread at a time
 def _classifier(name: str) -> cv2.CascadeClassifier:
     loaded: dict[str, cv2.CascadeClassifier] = _of_thread.__dict__
     if name not in loaded:
-        file = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"
+        file = Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"
         loaded[name] = cv2.CascadeClassifier(str(file))
         if loaded[name].empty():
             raise ImportError(f"{file} is missing; reinstall opencv-python (version 4).")
