@@ -3,8 +3,8 @@
 Usage: python bench/photos.py [--model FOLDER|CHECKPOINT] [--photos FOLDER] [--finder cascade|truth]
 
 Photos lie anywhere below the folder, each with a .mat of AFLW2000-3D (pt3d_68) or 300W-LP (pt2d).
-NME 2D: mean distance over sqrt(width * height) of the true points' box. The mean face is the model's
-own, unturned, with its points' box laid onto the box that the finder found.
+NME 2D: mean distance over sqrt(width * height) of the true points' box. The mean face is the
+model's own, unturned, with its points' box laid onto the box that the finder found.
 """
 
 from __future__ import annotations

@@ -28,8 +28,13 @@ class WeightAverage(WeightAveraging):
         super().__init__(use_buffers=False, avg_fn=self._average)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:  # fmt: skip
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """Move the average towards the new weights and statistics."""
         model = self._average_model
         if model is None:

@@ -34,8 +34,8 @@ def test_weights_and_statistics_follow_one_formula(tmp_path):
 
     trainer = pl.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[Note(), WeightAverage(0.6)],
-        default_root_dir=tmp_path,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+        callbacks=[Note(), WeightAverage(0.6)],
     )  # fmt: skip
     trainer.fit(module, data)
     expected = dict(module.states[0])
