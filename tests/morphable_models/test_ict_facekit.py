@@ -58,6 +58,9 @@ def test_position_maps_hold_the_landmarks(model):
     error = (read - true)[..., :2].norm(dim=-1)
     assert error.mean() < 1.0  # mm; texels are 3 to 4 mm apart
     assert maps.mask.float().mean() > 0.75
+    columns = torch.arange(64)
+    for row in maps.mask[maps.mask.any(1)]:  # no holes where the eyes and the mouth are
+        assert row.sum() == columns[row].max() - columns[row].min() + 1
 
 
 def test_landmarks_are_symmetric_and_in_order(model):

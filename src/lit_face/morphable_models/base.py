@@ -99,9 +99,12 @@ class MorphableModel(nn.Module):
 
     @property
     def map_faces(self) -> Tensor:
-        """Faces of UV maps: those of the mesh and those that close its eyes and mouth."""
+        """Faces of UV maps: those that close eyes and mouth, then those of the mesh.
+
+        Where faces overlap in UV the first one has the texel; sockets lie behind what closes them.
+        """
         closing = self.closing_faces
-        return self.faces if closing is None else torch.cat([self.faces, closing])
+        return self.faces if closing is None else torch.cat([closing, self.faces])
 
     @property
     def regions(self) -> dict[str, Tensor]:
