@@ -171,7 +171,9 @@ def test_depth_images(scene, tmp_path):
     levels = cv2.imread(str(tmp_path / "depth.png"), cv2.IMREAD_UNCHANGED)
     assert levels.dtype == np.uint16
     facts = json.loads((tmp_path / "depth.json").read_text())
-    depth, inside = depth_image(export), levels > 0
+    window, top, left = depth_image(export)
+    depth, inside = np.full((SIZE, SIZE), np.nan), levels > 0
+    depth[top : top + window.shape[0], left : left + window.shape[1]] = window
     assert np.array_equal(inside, np.isfinite(depth))
     found = facts["nearest_px"] + facts["step_px"] * (levels[inside].astype(float) - 1)
     assert np.abs(found - depth[inside]).max() < 0.01

@@ -57,10 +57,14 @@ def run(config: dict[str, Any], folder: Path) -> None:
         photos = find_photos(config["input"], folder)
         model = _load(config)
         settings = replace(run_settings, settings=_digest(config, model.finder))
-    with _Display(len(photos)) as display:
-        result = FolderRun(model, photos, folder, settings, display.report).run()
+    try:
+        with _Display(len(photos)) as display:
+            result = FolderRun(model, photos, folder, settings, display.report).run()
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; the same command goes on where this one stopped.\n")
+        sys.exit(130)
     faces = sum(len(rows) for rows in result.rows.values())
-    done = f", {result.already_done} of them done before" * bool(result.already_done)
+    done = f", {len(result.done_before)} of them done before" * bool(result.done_before)
     problems = f"; {len(result.problems)} with a problem" * bool(result.problems)
     sys.stdout.write(
         f"{len(result.rows)} of {len(photos)} photos{done}, {faces} faces{problems}: "

@@ -21,6 +21,7 @@ from lit_face.inference.inputs import PhotoFile
 from lit_face.inference.model import FaceModel
 from lit_face.inference.outputs import Export, ExportSettings, write_photo
 from lit_face.inference.records import (
+    RECORD,
     Problem,
     digest,
     finished_rows,
@@ -72,11 +73,11 @@ class RunSettings:
 
 @dataclass
 class RunResult:
-    """What a run did: a row a face, problems, and how many photos were done before."""
+    """What a run did, by photo: a row a face, problems, and which were done before."""
 
     rows: dict[str, list[Any]] = field(default_factory=dict)
     problems: dict[str, Problem] = field(default_factory=dict)
-    already_done: int = 0
+    done_before: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -169,15 +170,17 @@ class FolderRun:
     def _prepare(self, photo: PhotoFile) -> _Prepared | None:
         """Read a photo and find its faces; None where it is done already or has a problem."""
         try:
-            try:
-                data = photo.path.read_bytes()
-            except FileNotFoundError as error:
-                raise FileNotFoundError("the file has disappeared") from error
-            fingerprint = digest(data)
+            data = photo.path.read_bytes()
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError)
+            self._fail(photo, ValueError("the file has disappeared") if gone else error)
+            return None
+        try:
+            fingerprint = digest(os.fsencode(photo.name) + b"\0" + data)
             rows = finished_rows(self.out / photo.folder, fingerprint, self.settings.settings)
             if rows is not None:
                 self.result.rows[photo.name] = rows
-                self.result.already_done += 1
+                self.result.done_before.add(photo.name)
                 self.report(photo, None)
                 return None
             pixels = decode_photo(data, photo.path.name)
@@ -186,6 +189,7 @@ class FolderRun:
                 raise ValueError("no face found")
             return _Prepared(photo, fingerprint, pixels, found)
         except Exception as error:  # one photo must not stop the others
+            self._remove_old(photo)
             self._fail(photo, error)
             return None
 
@@ -203,6 +207,7 @@ class FolderRun:
             )
         except Exception as error:
             if len(group) == 1:
+                self._remove_old(group[0].photo)
                 self._fail(group[0].photo, error)
                 return []
             return [pair for one in group for pair in self._reconstruct([one])]
@@ -227,12 +232,15 @@ class FolderRun:
         text = str(error) or type(error).__name__
         if not isinstance(error, OSError | ValueError):
             text = f"{type(error).__name__}: {text}"
-        target = self.out / photo.folder
-        if (target / "record.json").is_file():  # results of other settings or of another picture
-            remove_results(target)
         problem = Problem(readable(photo.name), readable(" ".join(text.split())))
         self.result.problems[photo.name] = problem
         self.report(photo, problem)
+
+    def _remove_old(self, photo: PhotoFile) -> None:
+        """Remove results of other settings or of another picture, which would look like these."""
+        target = self.out / photo.folder
+        if (target / RECORD).is_file():
+            remove_results(target)
 
     def _sweep_up(self) -> None:
         """Remove what a killed run left half-written."""
@@ -241,4 +249,5 @@ class FolderRun:
                 for left in parent.iterdir():
                     if _TEMPORARY.match(left.name):
                         shutil.rmtree(left, ignore_errors=True)
-                        left.unlink(missing_ok=True) if left.is_file() else None
+                        if left.is_file():
+                            left.unlink()

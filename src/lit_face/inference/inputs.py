@@ -95,7 +95,7 @@ def _key(name: str) -> str:
 
 def _walk(root: Path, out: Path) -> list[Path]:
     skipped, paths = out.resolve(), []
-    for folder, below, files in os.walk(root):
+    for folder, below, files in os.walk(root, onerror=_refuse):
         below[:] = sorted(
             name
             for name in below
@@ -104,6 +104,11 @@ def _walk(root: Path, out: Path) -> list[Path]:
         candidates = (Path(folder) / name for name in files if not name.startswith("."))
         paths += [path for path in candidates if is_photo(path)]
     return paths
+
+
+def _refuse(error: OSError) -> None:
+    """Stop at a folder that cannot be read, instead of leaving its photos out in silence."""
+    raise error
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -130,7 +130,7 @@ def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255
     if array.dtype == np.uint16:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return np.asarray(cv2.convertScaleAbs(array, alpha=1 / 257), np.uint8).reshape(array.shape)
     if array.dtype == np.int32:  # Pillow's grey of 16 bits
         return _eight_bits(array.clip(0, 65535).astype(np.uint16))
     if np.issubdtype(array.dtype, np.floating):
@@ -144,9 +144,12 @@ def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _on_white(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if (array[:, :, 3] == 255).all():
+        return array[:, :, :3]
     alpha = array[:, :, 3:].astype(np.uint16)
     mixed = array[:, :, :3] * alpha + 255 * (255 - alpha)
-    return np.asarray((mixed + 127) // 255, np.uint8)
+    opaque: NDArray[np.uint8] = ((mixed + 127) // 255).astype(np.uint8)
+    return opaque
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
