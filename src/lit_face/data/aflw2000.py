@@ -42,8 +42,8 @@ EXTRA_FILES: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 _DTYPE = np.dtype([*FIT_DTYPE, ("points", "<f4", (68, 3)), ("points21", "<f4", (21, 2))])
 _WHERE = (
-    "Get AFLW2000-3D.zip from the 3DDFA project page, unpack it, and set benchmark.root (data.root in training) to the folder "
-    "that holds image00002.jpg and image00002.mat"
+    "Get AFLW2000-3D.zip from the 3DDFA project page, unpack it, and set benchmark.root "
+    "(data.root in training) to the folder that holds image00002.jpg and image00002.mat"
 )
 
 
@@ -92,7 +92,7 @@ class AFLW2000Dataset(FittedFaces):
         if not (self.is_complete or miniature or allow_partial):
             raise DatasetNotFoundError(
                 f"AFLW2000-3D at {root}: {len(names)} images, a complete copy has {COMPLETE}. "
-                f"{_WHERE}, or set allow_partial=true (benchmark.allow_partial, data.allow_partial)."
+                f"{_WHERE}, or set benchmark.allow_partial=true (data.allow_partial)."
             )
 
         def read(name: str, decode: bool) -> Record:

@@ -117,7 +117,7 @@ def write_shard(renderer: SyntheticRenderer, path: Path, number: int, seed: int)
     arrays["pictures"] = np.concatenate(pictures)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def _render(renderer: SyntheticRenderer, keys: Tensor) -> dict[str, Any]:

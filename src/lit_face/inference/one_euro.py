@@ -15,6 +15,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 Floats = NDArray[np.float64]
 
@@ -68,20 +69,20 @@ class OneEuroFilter:
         Raises:
             ValueError: time that does not advance.
         """
-        value = np.asarray(value, dtype=np.float64)
+        new: Floats = np.array(value, dtype=np.float64)
         if self._value is None:
-            self._value, self._raw, self._time = value, value, time
-            self._speed = np.zeros_like(value)
-            return value.copy()
+            self._value, self._raw, self._time = new, new, time
+            self._speed = np.zeros_like(new)
+            return new.copy()
         interval = checked_interval(self._time, time)
         share = smoothing_factor(self.derivative_cutoff, interval)
-        self._speed = self._speed + share * ((value - self._raw) / interval - self._speed)
+        self._speed = self._speed + share * ((new - self._raw) / interval - self._speed)
         speed = np.abs(self._speed)
         if self.joint:
             speed = np.linalg.norm(self._speed, axis=-1, keepdims=True)
         cutoff = self.min_cutoff + self.speed_gain * speed
-        self._value = self._value + smoothing_factor(cutoff, interval) * (value - self._value)
-        self._raw, self._time = value, time
+        self._value = self._value + smoothing_factor(cutoff, interval) * (new - self._value)
+        self._raw, self._time = new, time
         return self._value.copy()
 
 
@@ -107,18 +108,18 @@ class RotationFilter:
 
     def __call__(self, rotation: NDArray[np.floating], time: float) -> Floats:
         """Return the filtered rotation (3,3); `time` in seconds, later than in the last call."""
-        rotation = np.asarray(rotation, dtype=np.float64)
+        new: Floats = np.array(rotation, dtype=np.float64)
         if self._rotation is None:
-            self._rotation, self._raw, self._time = rotation, rotation, time
-            return rotation.copy()
+            self._rotation, self._raw, self._time = new, new, time
+            return new.copy()
         interval = checked_interval(self._time, time)
-        turned = _axis_angle(self._raw.T @ rotation)
+        turned = _axis_angle(self._raw.T @ new)
         share = smoothing_factor(self.derivative_cutoff, interval)
         self._speed = self._speed + share * (turned / interval - self._speed)
         cutoff = self.min_cutoff + self.speed_gain * float(np.linalg.norm(self._speed))
-        step = _axis_angle(self._rotation.T @ rotation)
+        step = _axis_angle(self._rotation.T @ new)
         self._rotation = self._rotation @ _matrix(smoothing_factor(cutoff, interval) * step)
-        self._raw, self._time = rotation, time
+        self._raw, self._time = new, time
         return self._rotation.copy()
 
 
@@ -140,22 +141,12 @@ def checked_interval(last: float, now: float) -> float:
 
 
 def _axis_angle(rotation: Floats) -> Floats:
-    """Return the rotation vector (3,) of a rotation of less than half a turn."""
-    axis = np.array(
-        [
-            rotation[2, 1] - rotation[1, 2],
-            rotation[0, 2] - rotation[2, 0],
-            rotation[1, 0] - rotation[0, 1],
-        ]
-    )
-    sine, cosine = np.linalg.norm(axis) / 2, (np.trace(rotation) - 1) / 2
-    angle = math.atan2(sine, cosine)
-    return axis / 2 * (angle / sine if sine > 1e-12 else 1.0)
+    """Return the rotation vector (3,) of a rotation."""
+    vector: Floats = Rotation.from_matrix(rotation).as_rotvec()
+    return vector
 
 
 def _matrix(vector: Floats) -> Floats:
-    """Return the rotation of a rotation vector (Rodrigues)."""
-    angle = float(np.linalg.norm(vector))
-    x, y, z = vector / angle if angle > 1e-12 else np.zeros(3)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    """Return the rotation (3,3) of a rotation vector."""
+    matrix: Floats = Rotation.from_rotvec(vector).as_matrix()
+    return matrix

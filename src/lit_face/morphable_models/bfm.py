@@ -7,6 +7,7 @@ that read only that layout.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,7 @@ def write_bfm_arrays(raw: BFMArrays, folder: str | Path) -> BFMPaths:
 
 def _save_all(
     folder: Path,
-    fields: dict[str, NDArray[Any]],
+    fields: Mapping[str, object],
     uv: NDArray[Any],
     regions: dict[str, NDArray[np.float32]],
 ) -> BFMPaths:
@@ -214,7 +215,7 @@ def _save_all(
     info: dict[str, object] = {"segbin": _segments(regions, len(uv))}
     if regions:
         info["regions"] = regions
-    _save(paths.model, {"model": fields})
+    _save(paths.model, {"model": dict(fields)})
     _save(paths.uv, {"UV": uv.astype(np.float64)})
     _save(paths.info, {"model_info": info})
     return paths
@@ -233,7 +234,7 @@ def _check_mode_counts(model: MorphableModel) -> None:
             )
 
 
-def _save(path: Path, content: dict[str, object]) -> None:
+def _save(path: Path, content: Mapping[str, object]) -> None:
     with atomic_write(path) as temporary:
         scipy.io.savemat(temporary, content, do_compression=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -113,6 +114,6 @@ def _grown(rows: Floats) -> Floats:
     return np.concatenate([np.zeros((3 * _EXTRA, rows.shape[1]), np.float32), rows])
 
 
-def _save(path: Path, content: dict[str, object]) -> None:
+def _save(path: Path, content: Mapping[str, object]) -> None:
     with atomic_write(path) as temporary:
-        scipy.io.savemat(temporary, content, do_compression=True)
+        scipy.io.savemat(temporary, dict(content), do_compression=True)

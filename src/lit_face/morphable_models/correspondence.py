@@ -45,7 +45,9 @@ def closest_points(queries: Tensor, vertices: Tensor, faces: Tensor) -> SurfaceP
     are of similar size.
 
     Args:
-        queries: (N,3). vertices: (V,3). faces: (F,3) int64.
+        queries: (N,3).
+        vertices: (V,3) of the mesh.
+        faces: (F,3) int64.
     """
     points, corners = vertices.double().numpy(), faces.numpy()
     used = np.unique(corners)
@@ -79,7 +81,8 @@ def warp_mesh(
 
     Args:
         vertices: (V,3) mm.
-        anchors: (A,3) points of the mesh. targets: (A,3) where they belong.
+        anchors: (A,3) points of the mesh.
+        targets: (A,3) where they belong.
         surface: vertices (W,3) and faces (G,3) to bend onto; none stops after the anchors.
 
     Returns:

@@ -55,8 +55,8 @@ def render_photographs(
     """Take one picture of each head.
 
     Args:
-        model: morphable model; the procedural head and ICT-FaceKit get hair, clothes and soft shadows, any other
-            one is lit and put before a background.
+        model: morphable model; the procedural head and ICT-FaceKit get hair, clothes and soft
+            shadows, any other one is lit and put before a background.
         coefficients: identity, expression, albedo and perhaps specular: (B,K).
         camera: B cameras, head space (mm) to pixels; may mirror.
         keys: (B,) int64: the same key gives the same picture.

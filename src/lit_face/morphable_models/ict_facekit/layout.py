@@ -62,7 +62,7 @@ def _strip(points: Array, loop: Array) -> Array:
     x = points[loop, 0]
     loop = np.roll(loop, -int(np.argmin(x)))
     turn = int(np.argmax(points[loop, 0]))
-    first, second = loop[: turn + 1], np.append(loop[:1], loop[:turn - 1:-1])
+    first, second = loop[: turn + 1], np.append(loop[:1], loop[: turn - 1 : -1])
     triangles, i, j = [], 0, 0
     while i < len(first) - 1 or j < len(second) - 1:
         if j == len(second) - 1 or (
@@ -137,10 +137,11 @@ def regions(neutral_mm: Array, landmarks: Array) -> dict[str, Array]:
 
     def around(points: slice, across: float, up: float) -> Array:
         box = neutral_mm[landmarks[points], :2]
-        low, high = box.min(0) - [across, up], box.max(0) + [across, up]
+        reach = np.array([across, up])
+        low, high = box.min(0) - reach, box.max(0) + reach
         middle, half = (low + high) / 2, (high - low) / 2
         radius = (((neutral_mm[:, :2] - middle) / half) ** 4).sum(1)
-        return np.clip(3 * (1 - radius) + 0.5, 0, 1) * face
+        return np.asarray(np.clip(3 * (1 - radius) + 0.5, 0, 1) * face)
 
     eyes = np.maximum(around(slice(36, 42), 8, 8), around(slice(42, 48), 8, 8))
     skin = np.zeros(VERTICES)

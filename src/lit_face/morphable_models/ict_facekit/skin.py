@@ -39,7 +39,9 @@ def head_anchors(vertices: Tensor, landmarks: Tensor) -> Tensor:
     return torch.cat([landmarks, vertices[torch.stack(places)]])
 
 
-def grid_on_model(head: ProceduralHead, mean: Tensor, faces: Tensor, marks: Tensor) -> SurfacePoints:
+def grid_on_model(
+    head: ProceduralHead, mean: Tensor, faces: Tensor, marks: Tensor
+) -> SurfacePoints:
     """Put every vertex of the procedural head onto another head's skin."""
     skin = faces[:_SKIN_FACES]
     outside = mean[: PARTS["head_neck"][1]]
@@ -48,7 +50,9 @@ def grid_on_model(head: ProceduralHead, mean: Tensor, faces: Tensor, marks: Tens
     return closest_points(shape, mean, skin)
 
 
-def model_on_head(head: ProceduralHead, mean: Tensor, faces: Tensor, marks: Tensor) -> SurfacePoints:
+def model_on_head(
+    head: ProceduralHead, mean: Tensor, faces: Tensor, marks: Tensor
+) -> SurfacePoints:
     """Put every vertex of another model onto the procedural head."""
     outside = mean[: PARTS["head_neck"][1]]
     start = head_anchors(outside, mean[marks])
