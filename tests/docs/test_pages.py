@@ -17,7 +17,8 @@ PAGES = [
 EXAMPLES = ("add_a_method.md", "add_a_dataset.md")  # tested by doing what they say
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 # A command ends at a backtick, at "&&" or at the gap before a remark.
-_COMMAND = re.compile(r"(?<!\$ )\bpython (train|evaluate|reconstruct|export|edit_texture)\.py((?: (?! |&&)[^\s`]+)*)")
+_SCRIPTS = "train|evaluate|reconstruct|export|edit_texture"
+_COMMAND = re.compile(rf"(?<!\$ )\bpython ({_SCRIPTS})\.py((?: (?! |&&)[^\s`]+)*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))

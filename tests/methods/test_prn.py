@@ -104,7 +104,7 @@ def test_reading_a_true_map_gives_the_true_face(batch):
 
 
 def test_the_mean_face_gives_the_camera_back(batch):
-    """Where the face is the mean face, the similarity to it is the camera, but for depth's origin."""
+    """Of the mean face, the similarity to it is the camera, but for depth's origin."""
     module = small_module(uv_size=64)
     nothing = {name: torch.zeros_like(value) for name, value in batch.coefficients.items()}
     result = module.reconstruct(module.position_maps(nothing, batch.camera))

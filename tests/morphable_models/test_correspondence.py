@@ -50,9 +50,7 @@ def test_a_warp_meets_its_anchors_and_then_the_surface():
     identity = torch.randn(1, head.identity_size, generator=torch.Generator().manual_seed(3))
     other = head(identity, torch.zeros(1, head.expression_size))[0]
     alone = warp_mesh(head.mean, anchors, other[head.landmark_index])
-    bent = warp_mesh(
-        head.mean, anchors, other[head.landmark_index], surface=(other, head.faces)
-    )
+    bent = warp_mesh(head.mean, anchors, other[head.landmark_index], surface=(other, head.faces))
     before, after = (
         closest_points(shape[::7], other, head.faces).distance.mean() for shape in (alone, bent)
     )
