@@ -33,6 +33,8 @@ bench: setup
 	$(BIN)/python bench/rasterizers.py
 	$(BIN)/python bench/loader.py
 	$(BIN)/python bench/training_step.py
+	$(BIN)/python bench/face_finder.py
+	$(BIN)/python bench/reconstruct.py
 
 clean:
 	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .coverage

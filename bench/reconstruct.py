@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,7 @@ def measure(
         if name not in options.leave_out:
             note(f"network, {name}", milliseconds(lambda run=run: run(images), count))  # type: ignore[misc]
     matrices = crop_matrices(boxes, predictor.margin, size)
-    batch = truth.map(lambda t: t) if count == 1 else repeated(truth, count)
-    crops = to_photo(batch, torch.linalg.inv(matrices))
+    crops = to_photo(repeated(truth, count), torch.linalg.inv(matrices))
 
     def faces() -> Any:
         return faces_of(to_photo(crops, matrices), detections, [(SIZE, SIZE)] * count)
@@ -197,10 +197,8 @@ def measure(
 
 
 def repeated(truth: Any, count: int) -> Any:
-    """Repeat a reconstruction of one face `count` times."""
-    from dataclasses import replace
-
-    many = truth.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]).contiguous())
+    """Repeat a reconstruction of one face `count` times; topology is shared."""
+    many = truth.map(lambda tensor: tensor[:1].expand(count, *tensor.shape[1:]).contiguous())
     return replace(many, faces=truth.faces, uv=truth.uv)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -51,7 +51,8 @@ class CascadeFinder:
         speckle: detections below this share of the largest face's size are dropped, unless they
             are sure (0.95).
         neighbours: how many overlapping hits make a detection.
-        second_look: where nothing is found, search the picture turned by 25 degrees either way.
+        second_look: where nothing is found, look for faces of half that size on a copy of twice
+            that size, then on copies turned by 25 degrees either way.
 
     Raises:
         ImportError: OpenCV 5 or later, which has no cascades.
@@ -77,21 +78,30 @@ class CascadeFinder:
 
     def __call__(self, image: Picture, path: Path | None = None) -> list[Detection]:
         """Return the faces of a picture (H,W,3) RGB, the largest first."""
-        height, width = image.shape[:2]
         grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-        shrink = min(1.0, self.max_side / max(height, width))
+        found = self._look(grey, self.max_side, self.smallest)
+        if not found and self.second_look:
+            found = self._look(grey, 2 * self.max_side, self.smallest / 2)
+        if not found and self.second_look:
+            found = self._look(grey, self.max_side, self.smallest, tilted=True)
+        largest = max((detection.size for detection in found), default=0.0)
+        return [d for d in found if d.size >= self.speckle * largest or d.confidence >= 0.95]
+
+    def _look(
+        self, grey: NDArray[Any], max_side: int, smallest: float, *, tilted: bool = False
+    ) -> list[Detection]:
+        """Search a copy of at most `max_side` pixels; return boxes in pixels of the picture."""
+        height, width = grey.shape
+        shrink = min(1.0, max_side / max(height, width))
         if shrink < 1:
             size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-        least = max(_SMALLEST_SQUARE, round(self.smallest * max(grey.shape)))
-        if min(grey.shape) < least:
+            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        small: NDArray[np.uint8] = np.asarray(grey, np.uint8)
+        least = max(_SMALLEST_SQUARE, round(smallest * max(small.shape)))
+        if min(small.shape) < least:
             return []
-        found = self._search(grey, least)
-        if not found and self.second_look:
-            found = self._tilted(grey, least)
-        largest = max((detection.size for detection in found), default=0.0)
-        kept = [d for d in found if d.size >= self.speckle * largest or d.confidence >= 0.95]
-        return [detection.scaled(width / grey.shape[1]) for detection in kept]
+        found = (self._tilted if tilted else self._search)(small, least)
+        return [detection.scaled(width / small.shape[1]) for detection in found]
 
     def _search(self, grey: NDArray[np.uint8], least: int) -> list[Detection]:
         """Run all cascades and unite what they found."""
