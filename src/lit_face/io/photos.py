@@ -139,13 +139,13 @@ def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
             raise ValueError(
                 f"float pictures should be in [0, 1], found [{low:.3g}, {high:.3g}]; divide by 255?"
             )
-        return np.rint(np.nan_to_num(array).clip(0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.rint(np.nan_to_num(array).clip(0, 1) * 255), np.uint8)
     raise ValueError(f"a picture should be uint8, uint16 or float, found {array.dtype}.")
 
 
 def _on_white(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if (array[:, :, 3] == 255).all():
-        return array[:, :, :3]
+        return np.asarray(array[:, :, :3])
     alpha = array[:, :, 3:].astype(np.uint16)
     mixed = array[:, :, :3] * alpha + 255 * (255 - alpha)
     opaque: NDArray[np.uint8] = ((mixed + 127) // 255).astype(np.uint8)
