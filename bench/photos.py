@@ -17,6 +17,7 @@ import numpy as np
 
 import lit_face
 from lit_face.data.fit_parameters import from_matlab_pixels
+from lit_face.data.landmarks import MIRROR_68
 from lit_face.io.matlab import load_mat
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,8 @@ def true_points(file: Path) -> np.ndarray:
     """Read the 68 true points (68,2) in 0-based pixels."""
     fields = load_mat(file)
     points = np.asarray(fields["pt3d_68"] if "pt3d_68" in fields else fields["pt2d"])[:2].T
+    if file.parent.name.endswith("_Flip"):  # 300W-LP mirrors the points and keeps their order
+        points = points[MIRROR_68.numpy()]
     return np.asarray(from_matlab_pixels(points.astype(np.float64)))
 
 

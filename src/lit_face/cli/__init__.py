@@ -29,20 +29,21 @@ python export.py ckpt=best.ckpt out=prn licence=MIT notice=NOTICE.txt
 """
 
 _RECONSTRUCT_EXAMPLES = """
-python reconstruct.py ckpt=runs/latest input=photos out=faces         a folder of photos
-python reconstruct.py ckpt=best.ckpt input=me.jpg out=faces outputs=[glb,depth]
-python reconstruct.py ckpt=best.ckpt 'input=photos/*.png' out=faces pose=frontal texture_size=1024
-python reconstruct.py ckpt=best.ckpt input=clip.mp4 out=faces            a video, smoothed over time
-python reconstruct.py ckpt=best.ckpt input=photos out=faces finder=file finder.path=boxes.csv
+python reconstruct.py input=photos out=faces                          a folder of photos
+python reconstruct.py input=me.jpg out=faces outputs=[glb,depth]      chosen files
+python reconstruct.py ckpt=runs/latest input=photos out=faces         with your own training
+python reconstruct.py 'input=photos/*.png' out=faces pose=frontal texture_size=1024
+python reconstruct.py input=clip.mp4 out=faces                        a video, smoothed over time
+python reconstruct.py input=photos out=faces finder=file finder.path=boxes.csv
 """
 
 # Values that are paths may hold any character; quoted, Hydra takes them as they are.
 _PATH_KEYS = ("ckpt", "input", "out", "finder.path")
 
 _EDIT_TEXTURE_EXAMPLES = """
-python edit_texture.py ckpt=prn input=me.jpg reference=you.jpg out=edited            the whole face
-python edit_texture.py ckpt=prn input=photos reference=you.jpg 'region=[eyes,mouth]' out=edited
-python edit_texture.py ckpt=prn input=me.jpg texture=paint.png region=mask.png out=edited
+python edit_texture.py input=me.jpg reference=you.jpg out=edited            the whole face
+python edit_texture.py input=photos reference=you.jpg 'region=[eyes,mouth]' out=edited
+python edit_texture.py input=me.jpg texture=paint.png region=mask.png out=edited
 """
 
 
