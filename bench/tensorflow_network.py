@@ -1,4 +1,4 @@
-"""PRN's network alone: lit_face's in PyTorch beside the same layers in TensorFlow, in one process.
+"""PRN's network alone, as trained and as used (fused), beside the same layers in TensorFlow.
 
 Usage: python bench/tensorflow_network.py [--threads 1]     (needs TensorFlow, the extra [convert])
 
@@ -34,21 +34,27 @@ def main() -> None:
     torch.set_num_threads(threads)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     network = PRNNetwork(WIDTH, DEPTH).eval()
+    fused = network.fused()
     graph = tf.function(tensorflow_network(tf), jit_compile=False)
-    print(f"{'batch':>6}{'PyTorch':>10}{'TensorFlow':>12}   ms an image, {threads} thread(s)")
+    print(f"{'batch':>6}{'as trained':>12}{'in use':>10}{'TensorFlow':>12}   ms an image")
     for batch in (1, 16):
         image = np.random.default_rng(0).random((batch, 256, 256, 3), dtype=np.float32)
         tensor = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous()
         constant = tf.constant(image)
 
-        def ours(tensor: torch.Tensor = tensor) -> None:
+        def trained(tensor: torch.Tensor = tensor) -> None:
             with torch.inference_mode():
                 network(tensor)
+
+        def used(tensor: torch.Tensor = tensor) -> None:
+            with torch.inference_mode():
+                fused(tensor.contiguous(memory_format=torch.channels_last))
 
         def theirs(constant: Any = constant) -> None:
             graph(constant, training=False)
 
-        print(f"{batch:6}{fastest(ours) / batch:10.0f}{fastest(theirs) / batch:12.0f}")
+        times = (fastest(run) / batch for run in (trained, used, theirs))
+        print("{:6}{:12.0f}{:10.0f}{:12.0f}".format(batch, *times))
 
 
 def fastest(run: Callable[[], None], repeats: int = 5) -> float:

@@ -3,8 +3,10 @@
 import torch
 
 from lit_face.config.instantiate import instantiate
+from lit_face.methods.prn import PRNNetwork
 from lit_face.types import FaceBatch
 from tests.helpers.faces import head
+from tests.helpers.tolerances import assert_close
 from tests.methods.test_prn import small_module
 
 
@@ -48,3 +50,21 @@ def test_regions_are_maps_of_parts_of_the_face():
         assert (inside & ~mask).sum() == 0
     rows = {name: (regions[name] >= 0.5).nonzero()[:, 0].float().mean() for name in regions}
     assert rows["eyes"] < rows["nose"] < rows["mouth"]  # row 0 is the forehead
+
+
+def test_fused_for_speed_gives_the_same_faces():
+    torch.manual_seed(0)
+    network = PRNNetwork(width=8, depth=3, input_size=64, uv_size=32)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
+            torch.nn.init.normal_(layer.weight, 1, 0.2)
+            torch.nn.init.normal_(layer.bias)
+    fused = network.fused()
+    names = {type(layer).__name__ for layer in fused.decoder.modules()}
+    assert "BatchNorm2d" not in names
+    image = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        assert_close(fused(image), network.eval()(image), atol=2e-5)
+    assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _KERNEL = 4
 _PAD_CONV = (1, 2, 1, 2)  # TensorFlow SAME, kernel 4, stride 1
@@ -27,6 +29,15 @@ class _NormRelu(nn.Sequential):
     ) -> None:
         norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
         super().__init__(*conv, norm, *([nn.ReLU()] if relu else []))
+
+    def fuse(self) -> None:
+        """Fold the normalisation into the convolution before it."""
+        places = [i for i, layer in enumerate(self) if isinstance(layer, nn.BatchNorm2d)]
+        for place in places:
+            conv, norm = self[place - 1], self[place]
+            transposed = isinstance(conv, nn.ConvTranspose2d)
+            self[place - 1] = fuse_conv_bn_eval(conv, norm, transpose=transposed)
+            self[place] = nn.Identity()
 
 
 def _conv(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
@@ -130,10 +141,23 @@ class PRNNetwork(nn.Module):
 
         Multiply by `POSITION_SCALE * input_size` for pixels of the input image.
         """
-        # oneDNN of torch 2.13 crashes in the backward pass of a 1x1 convolution of stride 2 on
-        # channels-last tensors (CPU), and rendered pictures come in that layout.
-        features = self.encoder(image.contiguous())
-        return torch.sigmoid(self.output(self.decoder(features)))
+        if torch.is_grad_enabled():
+            # oneDNN of torch 2.13 crashes in the backward pass of a 1x1 convolution of stride 2 on
+            # channels-last tensors (CPU), and rendered pictures come in that layout.
+            image = image.contiguous()
+        return torch.sigmoid(self.output(self.decoder(self.encoder(image))))
+
+    def fused(self) -> PRNNetwork:
+        """Return a copy for inference alone: normalisation in the convolutions, channels last.
+
+        The same maps to rounding, twice as fast on a CPU (`bench/tensorflow_network.py`).
+        """
+        copy = deepcopy(self).eval()
+        for layer in copy.modules():
+            if isinstance(layer, _NormRelu):
+                layer.fuse()
+        fused: PRNNetwork = copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return fused
 
 
 def size_problems(depth: int, input_size: int, uv_size: int) -> list[str]:
