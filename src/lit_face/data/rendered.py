@@ -29,6 +29,8 @@ SHARD = 256  # faces in a file
 _BATCH = 8
 _QUALITY = 95
 _COEFFICIENTS = ("identity", "expression", "albedo")
+_SOURCES = sorted((Path(__file__).parent / "photographs").glob("*.py"))
+_CODE = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).digest()
 
 
 class RenderedFaces(Dataset[dict[str, Any]]):
@@ -74,10 +76,14 @@ class RenderedFaces(Dataset[dict[str, Any]]):
 
 
 def rendered_folder(renderer: SyntheticRenderer, seed: int) -> Path:
-    """Return the cache folder of a renderer's faces: another model or option, another folder."""
+    """Return the cache folder of a renderer's faces.
+
+    Another model, other options or other code of the renderer have another folder.
+    """
     facts = {"model": model_digest(renderer.morphable_model), "seed": seed, **renderer.options}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-    return cache_root() / f"rendered-{digest}"
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(_CODE)
+    return cache_root() / f"rendered-{digest.hexdigest()[:12]}"
 
 
 def shard_path(folder: Path, number: int) -> Path:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -38,6 +39,7 @@ _CHANCES = (0.30, 0.12, 0.17, 0.05, 0.05, 0.12, 0.05, 0.04)
 _TOP_VOLUME = (11.0, 12.0, 10.0, 12.0, 12.0, 6.0, 11.0, 9.0)
 _SIDE_VOLUME = (6.5, 12.0, 12.0, 12.0, 13.0, 5.0, 7.0, 6.0)
 _INSET = 4.0  # mm under the skin where nothing grows
+_EDGE = 30.0  # mm below the lowest hairline at which the shell ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,17 @@ def shell_layout(head: ProceduralHead) -> tuple[Tensor, Tensor, Tensor]:
     local = torch.arange(count).view(index.shape)
     a, b, c, d = local[:-1, :-1], local[:-1, 1:], local[1:, :-1], local[1:, 1:]
     faces = torch.stack([a, c, d, a, d, b], dim=-1).reshape(-1, 3)
-    return index.to(device), faces.to(device), head.material[index.to(device)]
+    kept_material = head.material[index.to(device)]
+    may_grow = _may_grow(kept_material.cpu()).flatten()
+    faces = faces[may_grow[faces].any(1)]  # none over eyes, cheeks and throat
+    return index.to(device), faces.to(device), kept_material
+
+
+def _may_grow(material: Tensor) -> Tensor:
+    """Where (R,C) any hairstyle comes near, of azimuths (radians) and levels (R,C,2)."""
+    around = material[..., 0].rad2deg().abs().numpy()
+    lowest = np.interp(around, _AZIMUTH, np.min(list(_HAIRLINES.values()), axis=0))
+    return material[..., 1] > torch.from_numpy(lowest) - _EDGE
 
 
 def _growth(keys: Tensor, azimuth: Tensor, level: Tensor, style: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,8 @@ class _NormRelu(nn.Sequential):
         """Fold the normalisation into the convolution before it."""
         places = [i for i, layer in enumerate(self) if isinstance(layer, nn.BatchNorm2d)]
         for place in places:
-            conv, norm = self[place - 1], self[place]
+            conv: Any = self[place - 1]
+            norm: Any = self[place]
             transposed = isinstance(conv, nn.ConvTranspose2d)
             self[place - 1] = fuse_conv_bn_eval(conv, norm, transpose=transposed)
             self[place] = nn.Identity()
