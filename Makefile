@@ -19,7 +19,7 @@ quickstart: setup
 	$(BIN)/python evaluate.py ckpt=runs/latest
 
 test: setup
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --cov --cov-report=term:skip-covered
 
 lint: setup
 	$(BIN)/ruff check .
