@@ -112,7 +112,7 @@ def file_uv(uv: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Return the UV coordinates that files hold for a texture of `size` texels.
 
     Here the first and last texel's centres are at 0 and 1; in .obj and .glb files these are the
-    texels' outer edges. Without this, everything sits up to half a texel off (specs/prn.md, D7).
+    texels' outer edges. Without this, everything sits up to half a texel off.
     """
     return ((uv * (size - 1) + 0.5) / size).astype(np.float32)
 

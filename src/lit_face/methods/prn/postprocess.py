@@ -1,4 +1,4 @@
-"""PRNet's own post-processing, rule by rule (specs of the released code), for parity.
+"""PRNet's own post-processing, rule by rule as released, for parity.
 
 `lit_face.rendering` decides visibility and draws meshes by better rules; these functions repeat
 those of PRNet, whose published pictures and masks were made with them, in compiled code. Points are

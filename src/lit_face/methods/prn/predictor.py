@@ -19,7 +19,7 @@ class PRNPredictor(nn.Module):
     Args:
         network: image to a map in (0,1).
         reader: map to a face.
-        margin: side of the crop over the size of the 68 landmarks' box (1.6: specs of PRNet).
+        margin: side of the crop over the size of the 68 landmarks' box (PRNet's is 1.6).
 
     Attributes:
         image_size: side of the square crops that it takes, pixels.

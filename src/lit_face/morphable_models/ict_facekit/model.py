@@ -14,6 +14,7 @@ from torch import Tensor
 from lit_face.io.files import atomic_write, cache_root
 from lit_face.morphable_models.base import ModelArrays, MorphableModel
 from lit_face.morphable_models.correspondence import SurfacePoints
+from lit_face.morphable_models.digest import model_digest
 from lit_face.morphable_models.ict_facekit import layout, skin
 from lit_face.morphable_models.ict_facekit.expressions import sample_expressions
 from lit_face.morphable_models.ict_facekit.files import ICTArrays, read_npz
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 MILLIMETRES = 10.0
 WEIGHT_STD = 1 / 3  # a coefficient of 3 is a shape at its full weight of 1
 EXPRESSIONS = 3000
-_BUILDER_VERSION = 1
 
 
 class ICTFaceKit(MorphableModel):
@@ -134,10 +134,9 @@ def _basis(deltas: np.ndarray, factor: float) -> Tensor:
 
 
 def _digest(released: ICTArrays, head: ProceduralHead) -> str:
-    from lit_face.morphable_models.digest import model_digest
-
-    digest = hashlib.sha256(f"{_BUILDER_VERSION} {model_digest(head)}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    digest = hashlib.sha256(model_digest(head).encode())
+    folder = Path(__file__).parent
+    for source in (*sorted(folder.glob("*.py")), folder.parent / "correspondence.py"):
         digest.update(source.read_bytes())
     digest.update(released.neutral.tobytes())
     return digest.hexdigest()[:12]
