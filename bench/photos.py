@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     """Print a line a photo and the means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=ROOT / "weights" / "prn_ict")
+    parser.add_argument("--model", default="prn_ict")
     reference = Path(os.environ.get("LIT_FACE_REFERENCE", ROOT.parent / "shared" / "reference"))
     parser.add_argument("--photos", type=Path, default=reference / "prn" / "samples")
     parser.add_argument("--finder", choices=("cascade", "truth"), default="cascade")
