@@ -51,6 +51,19 @@ def sh_basis(directions: Tensor, bands: int = 3) -> Tensor:
     return torch.stack(result, dim=-1)
 
 
+def band_count(coefficients: Tensor) -> int:
+    """Return the number of bands of (...,K,C) coefficients.
+
+    Raises:
+        ValueError: K is not a square.
+    """
+    count = coefficients.shape[-2]
+    bands = math.isqrt(count)
+    if bands * bands != count or not count:
+        raise ValueError(f"light should be (B,K,3) with K = 1, 4, 9, ..., found K = {count}.")
+    return bands
+
+
 def lambert_factors(bands: int = 3) -> Tensor:
     """Return (bands * bands,) float64 factors that turn radiance into irradiance coefficients.
 

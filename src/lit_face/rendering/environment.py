@@ -1,0 +1,160 @@
+"""Light from far away on latitude-longitude maps: from and to spherical harmonics.
+
+Texel (row i, column j) of an H x W map lies at the polar angle t = pi (i + 0.5) / H from camera +y
+(down in the picture) and the azimuth f = 2 pi (j + 0.5) / W, f = atan2(x, -z).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from lit_face.geometry.precision import fp32_region
+from lit_face.geometry.sampling import sample_image
+from lit_face.geometry.spherical_harmonics import band_count, sh_basis
+
+GRID = (32, 64)  # texels of the map on which negative light is judged
+
+
+def environment_directions(size: tuple[int, int]) -> Tensor:
+    """Return (H,W,3) float64 unit directions of the texels, camera frame."""
+    height, width = size
+    polar = (torch.arange(height, dtype=torch.float64) + 0.5) * (math.pi / height)
+    azimuth = (torch.arange(width, dtype=torch.float64) + 0.5) * (2 * math.pi / width)
+    polar, azimuth = torch.meshgrid(polar, azimuth, indexing="ij")
+    ring = polar.sin()
+    return torch.stack([ring * azimuth.sin(), polar.cos(), -ring * azimuth.cos()], dim=-1)
+
+
+def environment_weights(size: tuple[int, int]) -> Tensor:
+    """Return (H,W) float64 solid angles that integrate harmonics of fewer than H bands exactly.
+
+    Source: Fejer's first quadrature rule, in the cosine of the polar angle.
+    """
+    height, width = size
+    polar = (torch.arange(height, dtype=torch.float64) + 0.5) * (math.pi / height)
+    order = torch.arange(1, height // 2 + 1, dtype=torch.float64)
+    waves = (2 * order * polar[:, None]).cos() / (4 * order * order - 1)
+    rows = (2 / height) * (1 - 2 * waves.sum(1))
+    return (rows * (2 * math.pi / width))[:, None].expand(-1, width)
+
+
+@functools.lru_cache(maxsize=32)
+def basis_matrix(
+    size: tuple[int, int], bands: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return (H*W,K) harmonics at the texels; shared, never to be written to."""
+    with torch.inference_mode(False), torch.no_grad():
+        basis = sh_basis(environment_directions(size).flatten(0, 1), bands)
+        result: Tensor = basis.to(device=device, dtype=dtype)
+        return result
+
+
+@functools.lru_cache(maxsize=32)
+def projection_matrix(
+    size: tuple[int, int], bands: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return (K,H*W) that turns texels into coefficients; shared, never to be written to."""
+    with torch.inference_mode(False), torch.no_grad():
+        weights = environment_weights(size).flatten()
+        basis = sh_basis(environment_directions(size).flatten(0, 1), bands)
+        return (basis * weights[:, None]).mT.contiguous().to(device=device, dtype=dtype)
+
+
+@fp32_region()
+def sh_to_environment(
+    coefficients: Tensor, size: tuple[int, int] = (64, 128), clamp: bool = True
+) -> Tensor:
+    """Draw light given by spherical harmonics on a map.
+
+    Args:
+        coefficients: (B,K,C) radiance, house order.
+        size: height and width of the map, texels.
+        clamp: light is never negative; false shows the harmonics as they are.
+
+    Returns:
+        (B,C,H,W) linear radiance.
+
+    Raises:
+        ValueError: K is not a square.
+    """
+    bands = band_count(coefficients)
+    matrix = basis_matrix(size, bands, coefficients.dtype, coefficients.device)
+    maps = (matrix @ coefficients).mT.reshape(len(coefficients), -1, *size)
+    return maps.clamp(min=0) if clamp else maps
+
+
+@fp32_region()
+def environment_to_sh(environment: Tensor, bands: int = 9) -> Tensor:
+    """Project maps on spherical harmonics; exact for maps that `sh_to_environment` drew unclamped.
+
+    Args:
+        environment: (B,C,H,W) linear radiance.
+        bands: of the result.
+
+    Returns:
+        (B, bands * bands, C).
+
+    Raises:
+        ValueError: the map is too small for so many bands.
+    """
+    size = (environment.shape[-2], environment.shape[-1])
+    if min(size) < 2 * bands - 1:
+        raise ValueError(
+            f"an environment map of {bands} bands needs at least {2 * bands - 1} rows and columns, "
+            f"found {size[0]} x {size[1]}; ask for fewer bands or enlarge the map."
+        )
+    matrix = projection_matrix(size, bands, environment.dtype, environment.device)
+    return matrix @ environment.flatten(2).mT
+
+
+@fp32_region()
+def clamped_light(coefficients: Tensor, bands: int = 13) -> Tensor:
+    """Return the harmonics (B, bands * bands, C) of max(light, 0), judged on the fixed grid.
+
+    More bands than the light has: the clamp makes new ones. With 13, irradiance is right to 4e-4 of
+    its maximum on harsh lights (docs/shading.md).
+    """
+    return environment_to_sh(sh_to_environment(coefficients, GRID), bands)
+
+
+@fp32_region()
+def negative_light(coefficients: Tensor) -> Tensor:
+    """Return the mean (B,) of max(-radiance, 0)^2 over channels and the fixed 32 x 64 texels."""
+    maps = sh_to_environment(coefficients, GRID, clamp=False)
+    return (-maps).clamp(min=0).square().mean((1, 2, 3))
+
+
+@fp32_region()
+def sample_environment(environment: Tensor, directions: Tensor) -> Tensor:
+    """Read maps in directions, bilinearly, around the azimuth and across the poles.
+
+    Args:
+        environment: (B,C,H,W), W even.
+        directions: (B,N,3) unit, camera frame.
+
+    Returns:
+        (B,C,N), differentiable in both; next to a pole the gradient of the azimuth, which is not
+        defined there, is held finite.
+    """
+    height, width = environment.shape[-2:]
+    # Beyond a pole lies the same row, half a turn away.
+    over = environment[:, :, [0, -1]].roll(width // 2, -1)
+    padded = torch.cat([over[:, :, :1], environment, over[:, :, 1:]], dim=2)
+    padded = torch.cat([padded[..., -1:], padded, padded[..., :1]], dim=3)
+    x, y, z = directions.unbind(-1)
+    squared = x * x + z * z
+    polar = torch.atan2(squared.clamp(min=1e-12).sqrt(), y)
+    azimuth = torch.atan2(x, -z).detach()
+    # The gradient of atan2, limited within half a texel of the poles; adds exactly 0 to the value.
+    floor = math.sin(math.pi / (2 * height)) ** 2
+    turn = z.detach() * x - x.detach() * z
+    azimuth = azimuth - turn / squared.detach().clamp(min=floor)
+    azimuth = torch.where(azimuth < 0, azimuth + 2 * math.pi, azimuth)
+    points = torch.stack(
+        [azimuth * (width / (2 * math.pi)) + 0.5, polar * (height / math.pi) + 0.5], dim=-1
+    )
+    return sample_image(padded, points, padding="border")
