@@ -10,8 +10,10 @@ functions have their pole on the third axis. The first nine:
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +76,57 @@ def lambert_factors(bands: int = 3) -> Tensor:
     for degree in range(bands):
         factors += [_lambert_factor(degree)] * (2 * degree + 1)
     return torch.tensor(factors, dtype=torch.float64)
+
+
+@fp32_region()
+def rotate_sh(coefficients: Tensor, rotation: Tensor) -> Tensor:
+    """Turn light: radiance that came from direction w then comes from `rotation` w.
+
+    Args:
+        coefficients: (B,K,C).
+        rotation: (B,3,3), of directions; reflections too. Its transpose turns light of the camera
+            frame into light of the head frame where `rotation` is the head's to the camera's.
+
+    Returns:
+        (B,K,C), differentiable in both.
+
+    Raises:
+        ValueError: K is not a square.
+
+    By quadrature that is exact for these degrees: the functions are evaluated in house order, so
+    the axes of the convention (a map of determinant -1 to the textbook's) need no care.
+    """
+    bands = band_count(coefficients)
+    directions, projection = _exact_quadrature(bands, coefficients.dtype, coefficients.device)
+    return projection @ (sh_basis(directions @ rotation, bands) @ coefficients)
+
+
+def mirror_sh(coefficients: Tensor) -> Tensor:
+    """Return (...,K,C) light seen in a mirrored picture (x to -x): orders m < 0 change sign.
+
+    Raises:
+        ValueError: K is not a square.
+    """
+    bands = band_count(coefficients)
+    signs = [-1.0 if m < 0 else 1.0 for degree in range(bands) for m in range(-degree, degree + 1)]
+    return coefficients * coefficients.new_tensor(signs)[:, None]
+
+
+@functools.lru_cache(maxsize=16)
+def _exact_quadrature(
+    bands: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return directions (N,3) and (K,N) that turns values there into coefficients; shared."""
+    with torch.inference_mode(False), torch.no_grad():
+        nodes, weights = np.polynomial.legendre.leggauss(bands)
+        columns = 2 * bands - 1
+        azimuth = torch.arange(columns, dtype=torch.float64) * (2 * math.pi / columns)
+        y, azimuth = torch.meshgrid(torch.from_numpy(nodes), azimuth, indexing="ij")
+        ring = (1 - y**2).sqrt()
+        points = torch.stack([ring * azimuth.sin(), y, -ring * azimuth.cos()], -1).flatten(0, 1)
+        weight = torch.from_numpy(weights).repeat_interleave(columns) * (2 * math.pi / columns)
+        projection = (sh_basis(points, bands) * weight[:, None]).mT.contiguous()
+        return points.to(device, dtype), projection.to(device, dtype)
 
 
 def _lambert_factor(degree: int) -> float:

@@ -20,7 +20,10 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from lit_face.geometry.precision import fp32_region
 
 GRAZING = 1e-3  # light lower than this cosine over the horizon is left out
 
@@ -42,5 +45,39 @@ def smith(cosine: Tensor, roughness: Tensor) -> Tensor:
     """Return g for the cosine between the normal and a direction; 0 at the horizon."""
     safe = cosine.clamp(min=1e-8, max=1 - 1e-7)
     q = safe / ((1 - safe * safe) * roughness).sqrt()
-    low = torch.where(q < 1.6, q, 1.6)  # the fit is 1 there
-    return low * (3.535 + 2.181 * low) / (1 + low * (2.276 + 2.577 * low))
+    fit = q * (3.535 + 2.181 * q) / (1 + q * (2.276 + 2.577 * q))
+    return torch.where(q < 1.6, fit, 1.0)
+
+
+@fp32_region()
+def brdf(
+    normals: Tensor,
+    view: Tensor,
+    light: Tensor,
+    diffuse: Tensor,
+    specular: Tensor,
+    roughness: Tensor,
+) -> Tensor:
+    """Evaluate the reflectance times the cosine of the light.
+
+    Args:
+        normals: (...,3) unit.
+        view: (...,3) unit, to the camera.
+        light: (...,3) unit, to the light.
+        diffuse: (...,3) albedo, linear; below 0 it counts as 0, above 1 it stays.
+        specular: (...,1) or (...,3) reflectance at normal incidence, likewise.
+        roughness: (...,1) in (0,1].
+
+    Returns:
+        (...,3); 0 where the light is at or below the horizon, or the camera behind the surface.
+    """
+    half = F.normalize(view + light, dim=-1, eps=1e-8)
+    to_view = (normals * view).sum(-1, keepdim=True)
+    to_light = (normals * light).sum(-1, keepdim=True)
+    lobe = blinn_phong((normals * half).sum(-1, keepdim=True), roughness)
+    lobe = lobe * smith(to_view, roughness) * smith(to_light, roughness)
+    lobe = lobe / (4 * to_view.clamp(min=1e-8))
+    share = schlick((half * light).sum(-1, keepdim=True))
+    specular = specular.clamp(min=0)
+    value = diffuse.clamp(min=0) * to_light / math.pi + lobe * (specular + (1 - specular) * share)
+    return torch.where((to_light > GRAZING) & (to_view > 0), value, 0.0)

@@ -128,23 +128,28 @@ def negative_light(coefficients: Tensor) -> Tensor:
     return (-maps).clamp(min=0).square().mean((1, 2, 3))
 
 
+def wrap_environment(environment: Tensor) -> Tensor:
+    """Surround (B,C,H,W) maps, W even, by one texel: (B,C,H+2,W+2), for `environment_points`.
+
+    Columns go around the azimuth; beyond a pole lies the same row, half a turn away.
+    """
+    over = environment[:, :, [0, -1]].roll(environment.shape[-1] // 2, -1)
+    padded = torch.cat([over[:, :, :1], environment, over[:, :, 1:]], dim=2)
+    return torch.cat([padded[..., -1:], padded, padded[..., :1]], dim=3)
+
+
 @fp32_region()
-def sample_environment(environment: Tensor, directions: Tensor) -> Tensor:
-    """Read maps in directions, bilinearly, around the azimuth and across the poles.
+def environment_points(directions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return (...,2) pixels of the wrapped map at which to read (...,3) unit directions.
 
     Args:
-        environment: (B,C,H,W), W even.
-        directions: (B,N,3) unit, camera frame.
+        directions: camera frame.
+        size: of the map before it was wrapped.
 
-    Returns:
-        (B,C,N), differentiable in both; next to a pole the gradient of the azimuth, which is not
-        defined there, is held finite.
+    Differentiable everywhere: next to a pole the gradient of the azimuth, which is not defined
+    there, is held finite.
     """
-    height, width = environment.shape[-2:]
-    # Beyond a pole lies the same row, half a turn away.
-    over = environment[:, :, [0, -1]].roll(width // 2, -1)
-    padded = torch.cat([over[:, :, :1], environment, over[:, :, 1:]], dim=2)
-    padded = torch.cat([padded[..., -1:], padded, padded[..., :1]], dim=3)
+    height, width = size
     x, y, z = directions.unbind(-1)
     squared = x * x + z * z
     polar = torch.atan2(squared.clamp(min=1e-12).sqrt(), y)
@@ -154,7 +159,16 @@ def sample_environment(environment: Tensor, directions: Tensor) -> Tensor:
     turn = z.detach() * x - x.detach() * z
     azimuth = azimuth - turn / squared.detach().clamp(min=floor)
     azimuth = torch.where(azimuth < 0, azimuth + 2 * math.pi, azimuth)
-    points = torch.stack(
+    return torch.stack(
         [azimuth * (width / (2 * math.pi)) + 0.5, polar * (height / math.pi) + 0.5], dim=-1
     )
-    return sample_image(padded, points, padding="border")
+
+
+def sample_environment(environment: Tensor, directions: Tensor) -> Tensor:
+    """Read (B,C,H,W) maps, W even, in (B,N,3) unit directions, bilinearly: (B,C,N).
+
+    Differentiable in both (`environment_points`).
+    """
+    size = (environment.shape[-2], environment.shape[-1])
+    points = environment_points(directions, size)
+    return sample_image(wrap_environment(environment), points, padding="border")

@@ -13,7 +13,7 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.spherical_harmonics import band_count, lambert_factors
 from lit_face.rendering.environment import sh_to_environment
 
-MAP_SIZE = (64, 128)  # bilinear lookup is right to 1e-3 there (docs/shading.md)
+MAP_SIZE = (62, 126)  # wrapped it is 64 x 128, which `sample_image` need not enlarge
 
 
 @fp32_region()

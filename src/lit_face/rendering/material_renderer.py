@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Literal
 
 import torch
@@ -15,13 +15,18 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.sampling import sample_image
 from lit_face.geometry.spherical_harmonics import band_count
 from lit_face.geometry.uv import uv_to_texels
-from lit_face.rendering.environment import clamped_light, sample_environment
-from lit_face.rendering.interpolate import Fragments, fragments_of
-from lit_face.rendering.light_maps import irradiance_map, prefiltered_map
+from lit_face.rendering.environment import clamped_light, sample_environment, sh_to_environment
+from lit_face.rendering.interpolate import fragments_of
+from lit_face.rendering.light_maps import irradiance_map
 from lit_face.rendering.material import Material, Radiance
+from lit_face.rendering.packing import Packing
 from lit_face.rendering.rasterize import Kernel, check_mesh, rasterize
 from lit_face.rendering.renderer import normals_to_camera
-from lit_face.rendering.specular import blur_factors, dominant_direction, reflected_share
+from lit_face.rendering.specular import lobe_specular, prefiltered_specular
+from lit_face.rendering.transfer import shadowed_irradiance
+
+LOBE_MAP_SIZE = (126, 254)  # of the light that 'quadrature' reads
+_POLAR_STEPS = 6
 
 Camera = AffineCamera | PerspectiveCamera
 Specular = Literal["prefiltered", "quadrature", "none"]
@@ -87,6 +92,7 @@ class RasterMaterialRenderer(nn.Module):
         """
         check_mesh(vertices, faces)
         _check_light(light, len(vertices))
+        _check_scene(vertices, uv, material, transfer)
         if self.clamp_light:
             light = clamped_light(light)
         perspective = isinstance(camera, PerspectiveCamera)
@@ -95,89 +101,93 @@ class RasterMaterialRenderer(nn.Module):
             image_vertices.detach(), faces, size, kernel=self.kernel, perspective=perspective
         )
         fragments = fragments_of(image_vertices, faces, face_index, perspective)
-        normals = normals_to_camera(vertex_normals(vertices, faces), camera)
-        attributes = torch.cat([normals, uv.to(normals).expand(len(normals), -1, -1)], dim=-1)
-        packing = _Packing.of(fragments)
-        values = packing.to_rows(fragments.interpolate(attributes))
-        normals, uv_rows = F.normalize(values[..., :3], dim=-1, eps=1e-8), values[..., 3:5]
+        packing = Packing.of(fragments)
 
-        points = uv_to_texels(uv_rows, material.diffuse.shape[-1])
-        colors = sample_image(material.diffuse, points, padding="border") * (
-            sample_environment(irradiance_map(light), normals) / torch.pi
-        )
+        attributes = [
+            normals_to_camera(vertex_normals(vertices, faces), camera),
+            uv.to(vertices).expand(len(vertices), -1, -1),
+        ]
+        if transfer is not None:
+            attributes.append(_shadowing(transfer, light, camera))
+        values = packing.to_rows(fragments.interpolate(torch.cat(attributes, dim=-1)))
+        normals = F.normalize(values[..., :3], dim=-1, eps=1e-8)
+        irradiance = _irradiance(light, normals, values[..., 5:])
+        colors = _read(material.diffuse, values[..., 3:5]).clamp(min=0) * irradiance / math.pi
         if self.specular != "none":
             view = _directions_to_camera(packing, camera)
-            colors = colors + self._prefiltered(material, light, normals, view, uv_rows)
+            colors = colors + self._reflection(material, light, normals, view, values[..., 3:5])
         mask = (face_index >= 0).unsqueeze(1).to(vertices.dtype)
         return Radiance(packing.to_image(colors), mask)
 
-    def _prefiltered(
+    def _reflection(
         self, material: Material, light: Tensor, normals: Tensor, view: Tensor, uv: Tensor
     ) -> Tensor:
-        """Return (B,3,M) radiance of the lobe."""
-        mean = material.roughness.mean((1, 2, 3))
-        roughness = mean[:, None].expand(normals.shape[:2])
-        blurred = prefiltered_map(light, blur_factors(mean, band_count(light)))
-        direction = dominant_direction(normals, view, roughness[..., None])
-        share, rest = reflected_share((normals * view).sum(-1), roughness)
-        specular = sample_image(
-            material.specular, uv_to_texels(uv, material.specular.shape[-1]), padding="border"
-        )
-        gathered = sample_environment(blurred, direction)
-        return gathered * (specular * share[:, None] + rest[:, None])
+        """Return (B,3,M) radiance of the specular lobe."""
+        specular = _read(material.specular, uv)
+        roughness = _read(material.roughness, uv)[:, 0]
+        if self.specular == "prefiltered":
+            return prefiltered_specular(light, normals, view, specular, roughness)
+        environment = sh_to_environment(light, LOBE_MAP_SIZE, clamp=self.clamp_light)
+        return lobe_specular(environment, normals, view, specular, roughness, self.lobe_samples)
 
 
-@dataclass(eq=False)
-class _Packing:
-    """Covered pixels as B rows of equal length, so that each reads the maps of its image.
-
-    Attributes:
-        slot: (N,) where each fragment lies in the flattened (B,M).
-        pixel: (B,M) index into the flattened (H,W); H * W where a row is longer than its image
-            has fragments.
-        size: H, W.
-    """
-
-    slot: Tensor
-    pixel: Tensor
-    size: tuple[int, int]
-
-    @classmethod
-    def of(cls, fragments: Fragments) -> _Packing:
-        batch, height, width = fragments.shape
-        area = height * width
-        image = torch.div(fragments.pixel, area, rounding_mode="floor")
-        counts = torch.bincount(image, minlength=batch)
-        longest = int(counts.max()) if batch else 0
-        start = counts.cumsum(0) - counts
-        rank = torch.arange(len(image), device=image.device) - start[image]
-        slot = image * longest + rank
-        pixel = torch.full((batch * longest,), area, device=image.device)
-        pixel[slot] = fragments.pixel - image * area
-        return cls(slot, pixel.view(batch, longest), (height, width))
-
-    def to_rows(self, values: Tensor) -> Tensor:
-        """Spread (N,C) values to (B,M,C), 0 in the unused places."""
-        rows = values.new_zeros(self.pixel.numel(), values.shape[1])
-        return rows.index_copy(0, self.slot, values).view(*self.pixel.shape, -1)
-
-    def to_image(self, values: Tensor) -> Tensor:
-        """Write (B,C,M) values into (B,C,H,W) images that are 0 elsewhere."""
-        batch, channels, _ = values.shape
-        images = values.new_zeros(batch, channels, self.size[0] * self.size[1] + 1)
-        index = self.pixel[:, None].expand_as(values)
-        return images.scatter(2, index, values)[..., :-1].reshape(batch, channels, *self.size)
+def _read(maps: Tensor, uv: Tensor) -> Tensor:
+    """Read (B,C,S,S) maps at (B,M,2): (B,C,M); (B,C,1,1) are the same everywhere: (B,C,1)."""
+    if maps.shape[-1] == 1:
+        return maps[..., 0]
+    return sample_image(maps, uv_to_texels(uv, maps.shape[-1]), padding="border")
 
 
-def _directions_to_camera(packing: _Packing, camera: Camera) -> Tensor:
+def _irradiance(light: Tensor, normals: Tensor, shadowing: Tensor) -> Tensor:
+    """Return (B,3,M): open sky, open sky times ambient occlusion (..., 1), or as given (..., 3)."""
+    if shadowing.shape[-1] == 3:
+        return shadowing.mT
+    irradiance = sample_environment(irradiance_map(light), normals)
+    return irradiance * shadowing.mT if shadowing.shape[-1] else irradiance
+
+
+def _shadowing(transfer: Tensor, light: Tensor, camera: Camera) -> Tensor:
+    """Return (B,V,3) irradiance at the vertices, or (B,V,1) ambient occlusion."""
+    if transfer.shape[-1] == 1:
+        return transfer.to(light).expand(len(light), -1, -1)
+    rotation = camera.rotation if isinstance(camera, PerspectiveCamera) else _axes(camera)
+    return shadowed_irradiance(transfer, light, rotation)
+
+
+def _axes(camera: AffineCamera) -> Tensor:
+    """Return (B,3,3), the rotation (of a mirroring camera: the reflection) nearest to its axes."""
+    linear = camera.matrix[:, :, :3]
+    axes: Tensor = linear / torch.linalg.det(linear).abs()[:, None, None] ** (1 / 3)
+    for _ in range(_POLAR_STEPS):  # Higham (1986), "Computing the polar decomposition"
+        axes = (axes + torch.linalg.inv(axes).mT) / 2
+    return axes
+
+
+def _directions_to_camera(packing: Packing, camera: Camera) -> Tensor:
     """Return (B,M,3) unit vectors from the seen points to the camera, camera frame."""
-    pixel, width = packing.pixel, packing.size[1]
     if isinstance(camera, AffineCamera):
-        return camera.matrix.new_tensor([0.0, 0.0, -1.0]).expand(*pixel.shape, 3)
-    row = torch.div(pixel, width, rounding_mode="floor")
-    homogeneous = torch.stack([pixel % width, row, torch.ones_like(row)], dim=-1)
-    rays = homogeneous.to(camera.intrinsics.dtype) @ torch.linalg.inv(camera.intrinsics).mT
+        toward = camera.matrix.new_tensor([0.0, 0.0, -1.0])
+        return toward.expand(*packing.pixel.shape, 3)
+    rays = packing.centres(camera.intrinsics.dtype) @ torch.linalg.inv(camera.intrinsics).mT
     return -F.normalize(rays, dim=-1)
+
+
+def _check_scene(vertices: Tensor, uv: Tensor, material: Material, transfer: Tensor | None) -> None:
+    batch, count = vertices.shape[:2]
+    if uv.shape != (count, 2):
+        raise ValueError(f"uv should be ({count},2), found {tuple(uv.shape)}.")
+    channels = {"diffuse": (3,), "specular": (1, 3), "roughness": (1,)}
+    for name, allowed in channels.items():
+        maps = getattr(material, name)
+        if maps.ndim != 4 or maps.shape[0] != batch or maps.shape[1] not in allowed:
+            number = " or ".join(map(str, allowed))
+            raise ValueError(
+                f"material.{name} should be ({batch},{number},S,S), found {tuple(maps.shape)}."
+            )
+    if transfer is not None and (transfer.ndim not in (2, 3) or transfer.shape[-2] != count):
+        raise ValueError(
+            f"transfer should be ({count},K) or ({batch},{count},K), found {tuple(transfer.shape)}."
+        )
 
 
 def _check_light(light: Tensor, batch: int) -> None:

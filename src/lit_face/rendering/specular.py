@@ -16,14 +16,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.sampling import sample_image
+from lit_face.geometry.spherical_harmonics import band_count
 from lit_face.rendering.brdf import GRAZING, blinn_phong, schlick, smith
+from lit_face.rendering.environment import (
+    environment_points,
+    sample_environment,
+    wrap_environment,
+)
+from lit_face.rendering.light_maps import MAP_SIZE, prefiltered_map
 
 LOWEST_ROUGHNESS = 0.02  # the tables' first; rougher light than that has no finer bands anyway
 LOWEST_COSINE = 0.02  # of n.v in the tables
+LEVELS = 8  # of roughness, baked where it varies over the face
 _ROUGHNESS_NODES, _COSINE_NODES = 24, 32
+_PART = 8  # half vectors at a time
 
 
 def lobe_integrals(cosine: Tensor, roughness: Tensor, nodes: tuple[int, int]) -> Tensor:
@@ -125,6 +135,137 @@ def dominant_direction(normals: Tensor, view: Tensor, roughness: Tensor) -> Tens
     rough = roughness.clamp(LOWEST_ROUGHNESS, 1)
     share = (1 - rough) * ((1 - rough).clamp(min=1e-6).sqrt() + rough)
     return F.normalize(normals + share * (mirrored - normals), dim=-1, eps=1e-8)
+
+
+@fp32_region()
+def prefiltered_specular(
+    light: Tensor, normals: Tensor, view: Tensor, specular: Tensor, roughness: Tensor
+) -> Tensor:
+    """Reflect light that was blurred beforehand.
+
+    Args:
+        light: (B,K,3) radiance, camera frame, house order.
+        normals: (B,N,3) unit, camera frame.
+        view: (B,N,3) unit, to the camera.
+        specular: (B,1,N) or (B,3,N) reflectance at normal incidence.
+        roughness: (B,N), or (B,1) where it is the same everywhere: one map an image is baked
+            instead of 8, and read once instead of twice.
+
+    Returns:
+        (B,3,N) radiance.
+    """
+    bands = band_count(light)
+    direction = dominant_direction(normals, view, roughness[..., None])
+    if roughness.shape[1] == 1:
+        maps = prefiltered_map(light, blur_factors(roughness[:, 0], bands))
+        gathered = sample_environment(maps, direction)
+    else:
+        gathered = _between_levels(light, direction, roughness)
+    cosine = (normals * view).sum(-1)
+    share, rest = reflected_share(cosine, roughness.expand_as(cosine))
+    return gathered * (specular.clamp(min=0) * share[:, None] + rest[:, None])
+
+
+def _between_levels(light: Tensor, direction: Tensor, roughness: Tensor) -> Tensor:
+    """Read the maps of the two baked levels around each roughness (B,N): (B,3,N)."""
+    first, last = LOWEST_ROUGHNESS**0.5, 1.0
+    levels = torch.linspace(first, last, LEVELS, dtype=light.dtype, device=light.device) ** 2
+    factors = blur_factors(levels, band_count(light))
+    batch, bands = len(light), factors.shape[1]
+    stacked = light.repeat_interleave(LEVELS, dim=0)
+    factors = factors.expand(batch, -1, -1).reshape(-1, bands)
+    maps = wrap_environment(prefiltered_map(stacked, factors))
+    rows = maps.shape[2]
+    tall = maps.unflatten(0, (batch, LEVELS)).transpose(1, 2).flatten(2, 3)
+    place = (roughness.clamp(LOWEST_ROUGHNESS, 1).sqrt() - first) * ((LEVELS - 1) / (last - first))
+    lower = place.detach().floor().clamp(0, LEVELS - 2)
+    points = environment_points(direction, MAP_SIZE)
+    at_lower = points + torch.stack([torch.zeros_like(lower), lower * rows], dim=-1)
+    share = (place - lower)[:, None]
+    below = sample_image(tall, at_lower, padding="border")
+    above = sample_image(tall, at_lower + points.new_tensor([0.0, rows]), padding="border")
+    return below + share * (above - below)
+
+
+@fp32_region()
+def lobe_specular(
+    environment: Tensor,
+    normals: Tensor,
+    view: Tensor,
+    specular: Tensor,
+    roughness: Tensor,
+    samples: int = 64,
+) -> Tensor:
+    """Reflect a map of light by a fixed set of half vectors, drawn as the lobe is dense.
+
+    Args:
+        environment: (B,3,H,W) radiance, W even; clamp it if light shall not be negative.
+        normals: (B,N,3) unit, camera frame.
+        view: (B,N,3) unit, to the camera.
+        specular: (B,1,N) or (B,3,N) reflectance at normal incidence.
+        roughness: (B,N) or (B,1).
+        samples: half vectors; the same for every point, so there is no noise but a bias.
+
+    Returns:
+        (B,3,N) radiance.
+    """
+    size = (environment.shape[-2], environment.shape[-1])
+    wrapped = wrap_environment(environment)
+    cosine = (normals * view).sum(-1, keepdim=True)
+    rough = roughness.expand(normals.shape[:2])[..., None]
+    specular = specular.clamp(min=0)
+    index = torch.arange(samples, dtype=normals.dtype, device=normals.device)
+    height, turn = (index + 0.5) / samples, index * (math.pi * (3 - math.sqrt(5)))
+
+    def part(height: Tensor, turn: Tensor, *scene: Tensor) -> Tensor:
+        return _reflect_part(height, turn, size, *scene)
+
+    scene = (wrapped, normals, view, cosine, specular, rough)
+    total = torch.zeros_like(normals.mT)
+    for heights, turns in zip(height.split(_PART), turn.split(_PART), strict=True):
+        # Computed again in the backward pass: N * samples directions do not fit in memory.
+        total = total + checkpoint(part, heights, turns, *scene, use_reentrant=False)
+    return total / samples
+
+
+def _reflect_part(
+    height: Tensor, turn: Tensor, size: tuple[int, int], wrapped: Tensor, normals: Tensor,
+    view: Tensor, cosine: Tensor, specular: Tensor, roughness: Tensor,
+) -> Tensor:  # fmt: skip
+    """Return (B,3,N), the sum over some half vectors."""
+    exponent = (2 / roughness - 2).clamp(min=0)
+    tilt = height ** (1 / (exponent + 2))  # (B,N,K): normal to half vector
+    ring = (1 - tilt * tilt).clamp(min=1e-12).sqrt()
+    right, up = _tangents(normals)
+    half = (
+        tilt[..., None] * normals[:, :, None]
+        + (ring * turn.cos())[..., None] * right[:, :, None]
+        + (ring * turn.sin())[..., None] * up[:, :, None]
+    )  # (B,N,K,3)
+    to_half = (half * view[:, :, None]).sum(-1)
+    direction = 2 * to_half[..., None] * half - view[:, :, None]
+    to_light = (direction * normals[:, :, None]).sum(-1)
+    weight = smith(cosine, roughness) * smith(to_light, roughness) * to_half
+    weight = weight / (cosine.clamp(min=LOWEST_COSINE) * tilt)
+    weight = torch.where((to_light > GRAZING) & (to_half > 0), weight, 0.0)
+    points = environment_points(direction.flatten(1, 2), size)
+    radiance = sample_image(wrapped, points, padding="border").unflatten(2, weight.shape[1:])
+    fresnel = schlick(to_half)
+    share, rest = weight * (1 - fresnel), weight * fresnel
+    return specular * (radiance * share[:, None]).sum(-1) + (radiance * rest[:, None]).sum(-1)
+
+
+def _tangents(normals: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two unit vectors across each normal, smooth wherever the camera can see it.
+
+    Source: Frisvad (2012), "Building an orthonormal basis from a 3D unit vector without
+    normalization", with its one singular direction pointing away from the camera (+z).
+    """
+    x, y, z = normals.unbind(-1)
+    scale = -1 / (1 - z).clamp(min=1e-6)
+    cross = x * y * scale
+    right = torch.stack([1 + x * x * scale, cross, x], dim=-1)
+    return right, torch.stack([cross, 1 + y * y * scale, y], dim=-1)
 
 
 def _gauss(count: int) -> tuple[Tensor, Tensor]:
