@@ -1,0 +1,125 @@
+"""The weighted sum of the losses, shared by training and by the refinement of single photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lit_face.geometry.precision import fp32_region
+from lit_face.methods.sh_brdf import losses
+from lit_face.methods.sh_brdf.head import StatisticalHead
+from lit_face.rendering.color import linear_to_srgb, srgb_to_linear
+from lit_face.rendering.environment import negative_light
+from lit_face.types import FaceBatch, Reconstruction, required
+
+TERMS = (
+    "photo",
+    "landmark",
+    "prior_identity",
+    "prior_expression",
+    "prior_albedo",
+    "light_energy",
+    "light_grey",
+    "light_negative",
+    "symmetry_diffuse",
+    "symmetry_specular",
+    "consistency_diffuse",
+    "consistency_specular",
+    "smooth_diffuse",
+    "smooth_specular",
+    "range_diffuse",
+    "range_specular",
+)
+
+
+class Objective:
+    """Losses by name and their weights.
+
+    Args:
+        weights: some of `TERMS`; what is left out or 0 is not computed.
+        linear_photo: see `SHBRDFModule`.
+    """
+
+    def __init__(self, weights: Mapping[str, float], linear_photo: bool = False) -> None:
+        self.weights = {name: float(value) for name, value in weights.items() if value}
+        self.linear_photo = linear_photo
+
+    @fp32_region()
+    def terms(
+        self,
+        face: Reconstruction,
+        rendered: Tensor,
+        mask: Tensor,
+        batch: FaceBatch,
+        head: StatisticalHead,
+    ) -> dict[str, Tensor]:
+        """Compute every loss that has a weight.
+
+        Args:
+            face: with textures not clamped.
+            rendered: (B,3,H,W) its picture, linear.
+            mask: (B,1,H,W) where the picture counts.
+            batch: photo and landmarks.
+            head: gives the texels of faces.
+        """
+        found = {"photo": self._photo(rendered, mask, batch)}
+        if "landmark" in self.weights:
+            true = required(batch.landmarks, "landmarks", "sh_brdf")
+            found["landmark"] = losses.landmark(face.landmarks, true, batch.image.shape[-1])
+        for name, values in (face.coefficients or {}).items():
+            found[f"prior_{name}"] = losses.prior(values)
+        found |= self._light(face) | self._maps(face, head)
+        return {name: value for name, value in found.items() if name in self.weights}
+
+    def total(self, terms: Mapping[str, Tensor], factors: Mapping[str, float]) -> Tensor:
+        """Sum the terms with their weights, some of them times a further factor."""
+        values = [
+            self.weights[name] * factors.get(name, 1.0) * value for name, value in terms.items()
+        ]
+        return torch.stack(values).sum()
+
+    @staticmethod
+    @torch.no_grad()
+    def shares(face: Reconstruction) -> dict[str, Tensor]:
+        """Return what should stay small: shares of texels outside [0,1], and negative light."""
+        diffuse = (face.textures or {})["diffuse"]
+        return {
+            "texels_out_of_range": ((diffuse < 0) | (diffuse > 1)).float().mean(),
+            "light_negative_energy": negative_light(_light_of(face)).mean(),
+        }
+
+    def _photo(self, rendered: Tensor, mask: Tensor, batch: FaceBatch) -> Tensor:
+        if self.linear_photo:
+            return losses.photometric(rendered, srgb_to_linear(batch.image), mask)
+        return losses.photometric(linear_to_srgb(rendered), batch.image, mask)
+
+    def _light(self, face: Reconstruction) -> dict[str, Tensor]:
+        light = _light_of(face)
+        return {
+            "light_energy": light.square().mean(),
+            "light_grey": losses.light_grey(light),
+            "light_negative": negative_light(light).mean(),
+        }
+
+    def _maps(self, face: Reconstruction, head: StatisticalHead) -> dict[str, Tensor]:
+        textures, found = face.textures or {}, {}
+        for kind in ("diffuse", "specular"):
+            maps = textures[kind]
+            found[f"range_{kind}"] = losses.map_range(maps, head.coverage)
+            statistical = textures.get(f"{kind}_statistical")
+            if statistical is None:
+                continue
+            found[f"symmetry_{kind}"] = losses.map_symmetry(maps, head.coverage)
+            found[f"smooth_{kind}"] = losses.map_smooth(maps - statistical, head.coverage)
+            found[f"consistency_{kind}"] = losses.map_consistency(
+                maps, statistical.expand_as(maps).detach(), head.coverage
+            )
+        return found
+
+
+def _light_of(face: Reconstruction) -> Tensor:
+    if not isinstance(face.light, Tensor):
+        raise ValueError(f"sh_brdf needs light (B,K,3), found {type(face.light).__name__}.")
+    return face.light
