@@ -4,12 +4,14 @@ import lit_face  # noqa: F401, I001  (first: arms the torchvision repair)
 
 from datamodules.aflw2000 import AFLW2000DataModule
 from datamodules.base import FaceDataModule
+from datamodules.ffhq import FFHQDataModule
 from datamodules.rendered import RenderedDataModule
 from datamodules.synthetic import SyntheticDataModule
 from datamodules.w300lp import W300LPDataModule
 
 __all__ = [
     "AFLW2000DataModule",
+    "FFHQDataModule",
     "FaceDataModule",
     "RenderedDataModule",
     "SyntheticDataModule",

@@ -1,4 +1,4 @@
-"""A small procedural dataset in the layout of FFHQ, with the truth about every picture beside it."""
+"""A small procedural dataset in FFHQ's layout, with the truth about every picture beside it."""
 
 from __future__ import annotations
 

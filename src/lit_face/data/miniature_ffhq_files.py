@@ -64,13 +64,13 @@ def write_pictures(folder: Path, numbers: list[int], pictures: PicturesToWrite) 
         points = pictures.landmarks[row, :, :2].double().numpy()
         np.save(folder / "landmarks" / f"{number:05d}.npy", points)
         np.save(folder / "segmentation" / f"{number:05d}.npy", labels[row])
-        np.savez(
-            folder / "truth" / f"{number:05d}.npz",
+        truth: dict[str, Any] = {
             **{name: value[row].numpy() for name, value in pictures.coefficients.items()},
-            camera=pictures.camera.matrix[row].numpy(),
-            light=pictures.light[row].numpy(),
-            person=pictures.person[row].numpy(),
-        )
+            "camera": pictures.camera.matrix[row].numpy(),
+            "light": pictures.light[row].numpy(),
+            "person": pictures.person[row].numpy(),
+        }
+        np.savez(folder / "truth" / f"{number:05d}.npz", **truth)
 
 
 def segmentation(pictures: PicturesToWrite) -> NDArray[np.uint8]:
