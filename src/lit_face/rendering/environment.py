@@ -123,9 +123,9 @@ def clamped_light(coefficients: Tensor, bands: int = 13) -> Tensor:
 
 @fp32_region()
 def negative_light(coefficients: Tensor) -> Tensor:
-    """Return the mean (B,) of max(-radiance, 0)^2 over channels and the fixed 32 x 64 texels."""
+    """Return the mean of max(-radiance, 0)^2 over batch, channels and the fixed 32 x 64 texels."""
     maps = sh_to_environment(coefficients, GRID, clamp=False)
-    return (-maps).clamp(min=0).square().mean((1, 2, 3))
+    return (-maps).clamp(min=0).square().mean()
 
 
 def wrap_environment(environment: Tensor) -> Tensor:
@@ -140,35 +140,35 @@ def wrap_environment(environment: Tensor) -> Tensor:
 
 @fp32_region()
 def environment_points(directions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (...,2) pixels of the wrapped map at which to read (...,3) unit directions.
+    """Return (B,N,2) pixels of the wrapped map at which to read (B,3,N) unit directions.
 
     Args:
-        directions: camera frame.
+        directions: camera frame, planes of x, y and z.
         size: of the map before it was wrapped.
 
     Differentiable everywhere: next to a pole the gradient of the azimuth, which is not defined
     there, is held finite.
     """
     height, width = size
-    x, y, z = directions.unbind(-1)
+    x, y, z = directions.unbind(1)
     squared = x * x + z * z
     polar = torch.atan2(squared.clamp(min=1e-12).sqrt(), y)
-    azimuth = torch.atan2(x, -z).detach()
-    # The gradient of atan2, limited within half a texel of the poles; adds exactly 0 to the value.
-    floor = math.sin(math.pi / (2 * height)) ** 2
-    turn = z.detach() * x - x.detach() * z
-    azimuth = azimuth - turn / squared.detach().clamp(min=floor)
-    azimuth = torch.where(azimuth < 0, azimuth + 2 * math.pi, azimuth)
-    return torch.stack(
-        [azimuth * (width / (2 * math.pi)) + 0.5, polar * (height / math.pi) + 0.5], dim=-1
-    )
+    azimuth = torch.atan2(-x.detach(), z.detach())  # half a turn on, so that it starts at 0
+    if directions.requires_grad:
+        # The gradient of atan2, limited within half a texel of the poles; the value stays.
+        floor = math.sin(math.pi / (2 * height)) ** 2
+        turn = x.detach() * z - z.detach() * x
+        azimuth = azimuth + turn / squared.detach().clamp(min=floor)
+    # Texel centres lie at half steps, and the wrapped map has one column and row before the first.
+    columns = azimuth * (width / (2 * math.pi)) + (width / 2 + 0.5)
+    return torch.stack([columns, polar * (height / math.pi) + 0.5], dim=-1)
 
 
 def sample_environment(environment: Tensor, directions: Tensor) -> Tensor:
-    """Read (B,C,H,W) maps, W even, in (B,N,3) unit directions, bilinearly: (B,C,N).
+    """Read (B,C,H,W) maps, W even, in (B,3,N) unit directions, bilinearly: (B,C,N).
 
     Differentiable in both (`environment_points`).
     """
     size = (environment.shape[-2], environment.shape[-1])
     points = environment_points(directions, size)
-    return sample_image(wrap_environment(environment), points, padding="border")
+    return sample_image(wrap_environment(environment), points)

@@ -6,7 +6,6 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
@@ -19,7 +18,7 @@ from lit_face.rendering.environment import clamped_light, sample_environment, sh
 from lit_face.rendering.interpolate import fragments_of
 from lit_face.rendering.light_maps import irradiance_map
 from lit_face.rendering.material import Material, Radiance
-from lit_face.rendering.packing import Packing
+from lit_face.rendering.packing import Packing, unit_planes
 from lit_face.rendering.rasterize import Kernel, check_mesh, rasterize
 from lit_face.rendering.renderer import normals_to_camera
 from lit_face.rendering.specular import lobe_specular, prefiltered_specular
@@ -108,14 +107,15 @@ class RasterMaterialRenderer(nn.Module):
             uv.to(vertices).expand(len(vertices), -1, -1),
         ]
         if transfer is not None:
-            attributes.append(_shadowing(transfer, light, camera))
+            attributes.append(_shadowing(transfer, light / math.pi, camera))
         values = packing.to_rows(fragments.interpolate(torch.cat(attributes, dim=-1)))
-        normals = F.normalize(values[..., :3], dim=-1, eps=1e-8)
-        irradiance = _irradiance(light, normals, values[..., 5:])
-        colors = _read(material.diffuse, values[..., 3:5]).clamp(min=0) * irradiance / math.pi
+        normals, uv_rows, shadowing = values[:, :3], values[:, 3:5].mT, values[:, 5:]
+        normals = unit_planes(normals)
+        irradiance = _irradiance(light / math.pi, normals, shadowing)
+        colors = _read(material.diffuse, uv_rows).clamp(min=0) * irradiance
         if self.specular != "none":
             view = _directions_to_camera(packing, camera)
-            colors = colors + self._reflection(material, light, normals, view, values[..., 3:5])
+            colors = colors + self._reflection(material, light, normals, view, uv_rows)
         mask = (face_index >= 0).unsqueeze(1).to(vertices.dtype)
         return Radiance(packing.to_image(colors), mask)
 
@@ -135,15 +135,15 @@ def _read(maps: Tensor, uv: Tensor) -> Tensor:
     """Read (B,C,S,S) maps at (B,M,2): (B,C,M); (B,C,1,1) are the same everywhere: (B,C,1)."""
     if maps.shape[-1] == 1:
         return maps[..., 0]
-    return sample_image(maps, uv_to_texels(uv, maps.shape[-1]), padding="border")
+    return sample_image(maps, uv_to_texels(uv, maps.shape[-1]))
 
 
 def _irradiance(light: Tensor, normals: Tensor, shadowing: Tensor) -> Tensor:
-    """Return (B,3,M): open sky, open sky times ambient occlusion (..., 1), or as given (..., 3)."""
-    if shadowing.shape[-1] == 3:
-        return shadowing.mT
+    """Return (B,3,M): as given (B,3,M), or of the open sky, times ambient occlusion (B,1,M)."""
+    if shadowing.shape[1] == 3:
+        return shadowing
     irradiance = sample_environment(irradiance_map(light), normals)
-    return irradiance * shadowing.mT if shadowing.shape[-1] else irradiance
+    return irradiance * shadowing if shadowing.shape[1] else irradiance
 
 
 def _shadowing(transfer: Tensor, light: Tensor, camera: Camera) -> Tensor:
@@ -164,12 +164,12 @@ def _axes(camera: AffineCamera) -> Tensor:
 
 
 def _directions_to_camera(packing: Packing, camera: Camera) -> Tensor:
-    """Return (B,M,3) unit vectors from the seen points to the camera, camera frame."""
+    """Return (B,3,M) unit vectors from the seen points to the camera, camera frame."""
+    batch, count = packing.pixel.shape
     if isinstance(camera, AffineCamera):
-        toward = camera.matrix.new_tensor([0.0, 0.0, -1.0])
-        return toward.expand(*packing.pixel.shape, 3)
-    rays = packing.centres(camera.intrinsics.dtype) @ torch.linalg.inv(camera.intrinsics).mT
-    return -F.normalize(rays, dim=-1)
+        return camera.matrix.new_tensor([[0.0], [0.0], [-1.0]]).expand(batch, 3, count)
+    rays = torch.linalg.inv(camera.intrinsics) @ packing.centres(camera.intrinsics.dtype)
+    return -unit_planes(rays)
 
 
 def _check_scene(vertices: Tensor, uv: Tensor, material: Material, transfer: Tensor | None) -> None:

@@ -41,9 +41,10 @@ class Packing:
         return cls(slot, pixel.view(batch, longest), (height, width))
 
     def to_rows(self, values: Tensor) -> Tensor:
-        """Spread (N,C) values to (B,M,C), 0 in the unused places."""
+        """Spread (N,C) values to planes (B,C,M), 0 in the unused places."""
         rows = values.new_zeros(self.pixel.numel(), values.shape[1])
-        return rows.index_copy(0, self.slot, values).view(*self.pixel.shape, -1)
+        rows = rows.index_copy(0, self.slot, values).view(*self.pixel.shape, -1)
+        return rows.mT.contiguous()
 
     def to_image(self, values: Tensor) -> Tensor:
         """Write (B,C,M) values into (B,C,H,W) images that are 0 elsewhere."""
@@ -53,6 +54,13 @@ class Packing:
         return images.scatter(2, index, values)[..., :-1].reshape(batch, channels, *self.size)
 
     def centres(self, dtype: torch.dtype) -> Tensor:
-        """Return the pixels' centres (B,M,3), homogeneous: x, y, 1."""
+        """Return the pixels' centres (B,3,M), homogeneous: x, y, 1."""
         row = torch.div(self.pixel, self.size[1], rounding_mode="floor")
-        return torch.stack([self.pixel % self.size[1], row, torch.ones_like(row)], -1).to(dtype)
+        column = self.pixel - row * self.size[1]
+        return torch.stack([column, row, torch.ones_like(row)], dim=1).to(dtype)
+
+
+def unit_planes(vectors: Tensor) -> Tensor:
+    """Normalise (B,3,M) vectors; 0 stays 0."""
+    squared = (vectors * vectors).sum(1, keepdim=True)
+    return vectors * squared.clamp(min=1e-20).rsqrt()

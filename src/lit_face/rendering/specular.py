@@ -14,7 +14,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -99,7 +98,8 @@ def _tables(bands: int, dtype: torch.dtype, device: torch.device) -> tuple[Tenso
 def _roughness_node(roughness: Tensor) -> Tensor:
     first = LOWEST_ROUGHNESS**0.5
     step = (1 - first) / (_ROUGHNESS_NODES - 1)
-    return (roughness.clamp(LOWEST_ROUGHNESS, 1).sqrt() - first) / step
+    node: Tensor = (roughness.clamp(LOWEST_ROUGHNESS, 1).sqrt() - first) / step
+    return node
 
 
 @fp32_region()
@@ -108,14 +108,13 @@ def reflected_share(cosine: Tensor, roughness: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         cosine: (B,N) of n.v; below 0.02 as at 0.02.
-        roughness: (B,N); below 0.02 as at 0.02.
+        roughness: (B,N) or (B,1); below 0.02 as at 0.02.
     """
     table, _ = _tables(9, cosine.dtype, cosine.device)
-    node = (cosine.clamp(LOWEST_COSINE, 1) - LOWEST_COSINE) * (
-        (_COSINE_NODES - 1) / (1 - LOWEST_COSINE)
-    )
-    points = torch.stack([node, _roughness_node(roughness)], dim=-1)
-    first, second = sample_image(table, points[None], padding="border")[0]
+    step = (1 - LOWEST_COSINE) / (_COSINE_NODES - 1)
+    column = (cosine.clamp(LOWEST_COSINE, 1) - LOWEST_COSINE) / step
+    points = torch.stack([column, _roughness_node(roughness).expand_as(column)], dim=-1)
+    first, second = sample_image(table, points.flatten(0, 1)[None])[0].unflatten(1, cosine.shape)
     return first, second
 
 
@@ -125,16 +124,28 @@ def blur_factors(roughness: Tensor, bands: int) -> Tensor:
     _, table = _tables(bands, roughness.dtype, roughness.device)
     node = _roughness_node(roughness)
     points = torch.stack([node, torch.zeros_like(node)], dim=-1)[None]
-    return sample_image(table, points, padding="border")[0].mT
+    factors: Tensor = sample_image(table, points)[0].mT
+    return factors
 
 
 @fp32_region()
 def dominant_direction(normals: Tensor, view: Tensor, roughness: Tensor) -> Tensor:
-    """Return the direction (...,3) that a lobe of roughness (...,1) looks at, unit."""
-    mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view
-    rough = roughness.clamp(LOWEST_ROUGHNESS, 1)
+    """Return the direction that a lobe looks at, unit.
+
+    Args:
+        normals: (B,3,N) unit.
+        view: (B,3,N) unit, to the camera.
+        roughness: (B,N) or (B,1).
+
+    Returns:
+        (B,3,N).
+    """
+    cosine = (normals * view).sum(1, keepdim=True)
+    rough = roughness[:, None].clamp(LOWEST_ROUGHNESS, 1)
     share = (1 - rough) * ((1 - rough).clamp(min=1e-6).sqrt() + rough)
-    return F.normalize(normals + share * (mirrored - normals), dim=-1, eps=1e-8)
+    # From the normal to the mirror direction 2 (n.v) n - v.
+    blend = normals * (1 - share + 2 * share * cosine) - share * view
+    return blend * (blend * blend).sum(1, keepdim=True).clamp(min=1e-12).rsqrt()
 
 
 @fp32_region()
@@ -145,8 +156,8 @@ def prefiltered_specular(
 
     Args:
         light: (B,K,3) radiance, camera frame, house order.
-        normals: (B,N,3) unit, camera frame.
-        view: (B,N,3) unit, to the camera.
+        normals: (B,3,N) unit, camera frame.
+        view: (B,3,N) unit, to the camera.
         specular: (B,1,N) or (B,3,N) reflectance at normal incidence.
         roughness: (B,N), or (B,1) where it is the same everywhere: one map an image is baked
             instead of 8, and read once instead of twice.
@@ -155,14 +166,14 @@ def prefiltered_specular(
         (B,3,N) radiance.
     """
     bands = band_count(light)
-    direction = dominant_direction(normals, view, roughness[..., None])
+    direction = dominant_direction(normals, view, roughness)
     if roughness.shape[1] == 1:
         maps = prefiltered_map(light, blur_factors(roughness[:, 0], bands))
         gathered = sample_environment(maps, direction)
     else:
         gathered = _between_levels(light, direction, roughness)
-    cosine = (normals * view).sum(-1)
-    share, rest = reflected_share(cosine, roughness.expand_as(cosine))
+    cosine = (normals * view).sum(1)
+    share, rest = reflected_share(cosine, roughness)
     return gathered * (specular.clamp(min=0) * share[:, None] + rest[:, None])
 
 
@@ -182,9 +193,10 @@ def _between_levels(light: Tensor, direction: Tensor, roughness: Tensor) -> Tens
     points = environment_points(direction, MAP_SIZE)
     at_lower = points + torch.stack([torch.zeros_like(lower), lower * rows], dim=-1)
     share = (place - lower)[:, None]
-    below = sample_image(tall, at_lower, padding="border")
-    above = sample_image(tall, at_lower + points.new_tensor([0.0, rows]), padding="border")
-    return below + share * (above - below)
+    below = sample_image(tall, at_lower)
+    above = sample_image(tall, at_lower + points.new_tensor([0.0, rows]))
+    between: Tensor = below + share * (above - below)
+    return between
 
 
 @fp32_region()
@@ -200,8 +212,8 @@ def lobe_specular(
 
     Args:
         environment: (B,3,H,W) radiance, W even; clamp it if light shall not be negative.
-        normals: (B,N,3) unit, camera frame.
-        view: (B,N,3) unit, to the camera.
+        normals: (B,3,N) unit, camera frame.
+        view: (B,3,N) unit, to the camera.
         specular: (B,1,N) or (B,3,N) reflectance at normal incidence.
         roughness: (B,N) or (B,1).
         samples: half vectors; the same for every point, so there is no noise but a bias.
@@ -211,61 +223,57 @@ def lobe_specular(
     """
     size = (environment.shape[-2], environment.shape[-1])
     wrapped = wrap_environment(environment)
-    cosine = (normals * view).sum(-1, keepdim=True)
-    rough = roughness.expand(normals.shape[:2])[..., None]
-    specular = specular.clamp(min=0)
     index = torch.arange(samples, dtype=normals.dtype, device=normals.device)
     height, turn = (index + 0.5) / samples, index * (math.pi * (3 - math.sqrt(5)))
-
-    def part(height: Tensor, turn: Tensor, *scene: Tensor) -> Tensor:
-        return _reflect_part(height, turn, size, *scene)
-
-    scene = (wrapped, normals, view, cosine, specular, rough)
-    total = torch.zeros_like(normals.mT)
+    scene = (wrapped, normals, view, specular.clamp(min=0), roughness[:, None])
+    total = torch.zeros_like(normals)
     for heights, turns in zip(height.split(_PART), turn.split(_PART), strict=True):
         # Computed again in the backward pass: N * samples directions do not fit in memory.
-        total = total + checkpoint(part, heights, turns, *scene, use_reentrant=False)
+        part = functools.partial(_reflect_part, heights[:, None], turns[:, None], size)
+        total = total + checkpoint(part, *scene, use_reentrant=False)
     return total / samples
 
 
 def _reflect_part(
     height: Tensor, turn: Tensor, size: tuple[int, int], wrapped: Tensor, normals: Tensor,
-    view: Tensor, cosine: Tensor, specular: Tensor, roughness: Tensor,
+    view: Tensor, specular: Tensor, roughness: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Return (B,3,N), the sum over some half vectors."""
+    """Return (B,3,N), the sum over some half vectors (K,1)."""
+    cosine = (normals * view).sum(1, keepdim=True)
     exponent = (2 / roughness - 2).clamp(min=0)
-    tilt = height ** (1 / (exponent + 2))  # (B,N,K): normal to half vector
+    tilt = height ** (1 / (exponent + 2))  # (B,K,N) or (B,K,1): normal to half vector
     ring = (1 - tilt * tilt).clamp(min=1e-12).sqrt()
     right, up = _tangents(normals)
     half = (
-        tilt[..., None] * normals[:, :, None]
-        + (ring * turn.cos())[..., None] * right[:, :, None]
-        + (ring * turn.sin())[..., None] * up[:, :, None]
-    )  # (B,N,K,3)
-    to_half = (half * view[:, :, None]).sum(-1)
-    direction = 2 * to_half[..., None] * half - view[:, :, None]
-    to_light = (direction * normals[:, :, None]).sum(-1)
+        tilt[:, None] * normals[:, :, None]
+        + (ring * turn.cos())[:, None] * right[:, :, None]
+        + (ring * turn.sin())[:, None] * up[:, :, None]
+    )  # (B,3,K,N)
+    to_half = (half * view[:, :, None]).sum(1)
+    direction = 2 * to_half[:, None] * half - view[:, :, None]
+    to_light = (direction * normals[:, :, None]).sum(1)
     weight = smith(cosine, roughness) * smith(to_light, roughness) * to_half
     weight = weight / (cosine.clamp(min=LOWEST_COSINE) * tilt)
     weight = torch.where((to_light > GRAZING) & (to_half > 0), weight, 0.0)
-    points = environment_points(direction.flatten(1, 2), size)
-    radiance = sample_image(wrapped, points, padding="border").unflatten(2, weight.shape[1:])
+    points = environment_points(direction.flatten(2), size)
+    radiance = sample_image(wrapped, points).unflatten(2, to_half.shape[1:])
     fresnel = schlick(to_half)
     share, rest = weight * (1 - fresnel), weight * fresnel
-    return specular * (radiance * share[:, None]).sum(-1) + (radiance * rest[:, None]).sum(-1)
+    sent: Tensor = specular * (radiance * share[:, None]).sum(2)
+    return sent + (radiance * rest[:, None]).sum(2)
 
 
 def _tangents(normals: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two unit vectors across each normal, smooth wherever the camera can see it.
+    """Return two unit vectors (B,3,N) across each normal, smooth wherever the camera can see it.
 
     Source: Frisvad (2012), "Building an orthonormal basis from a 3D unit vector without
     normalization", with its one singular direction pointing away from the camera (+z).
     """
-    x, y, z = normals.unbind(-1)
+    x, y, z = normals.unbind(1)
     scale = -1 / (1 - z).clamp(min=1e-6)
     cross = x * y * scale
-    right = torch.stack([1 + x * x * scale, cross, x], dim=-1)
-    return right, torch.stack([cross, 1 + y * y * scale, y], dim=-1)
+    right = torch.stack([1 + x * x * scale, cross, x], dim=1)
+    return right, torch.stack([cross, 1 + y * y * scale, y], dim=1)
 
 
 def _gauss(count: int) -> tuple[Tensor, Tensor]:
