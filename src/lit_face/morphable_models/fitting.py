@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,19 @@ from lit_face.geometry.alignment import Similarity
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.pose import decompose_affine, fit_affine_camera
 from lit_face.geometry.precision import fp32_region
-from lit_face.morphable_models.base import ModelArrays, MorphableModel
+
+
+class LinearShape(Protocol):
+    """Mean (V,3), bases (V,3,K) and the 68 landmarks' vertices of any linear head."""
+
+    @property
+    def mean(self) -> Tensor: ...  # noqa: D102
+    @property
+    def identity_basis(self) -> Tensor: ...  # noqa: D102
+    @property
+    def expression_basis(self) -> Tensor: ...  # noqa: D102
+    @property
+    def landmark_index(self) -> Tensor: ...  # noqa: D102
 
 
 class LandmarkFit(NamedTuple):
@@ -30,7 +42,7 @@ class LandmarkFit(NamedTuple):
 
 @fp32_region()
 def fit_landmarks(
-    model: MorphableModel | ModelArrays,
+    model: LinearShape,
     landmarks_px: Tensor,
     vertex_index: Tensor | None = None,
     iterations: int = 3,

@@ -44,7 +44,8 @@ class StatisticalHead(nn.Module):
     Attributes:
         faces: (F,3) int64; those whose texels belong to them alone.
         landmark_index: (68,) int64. contour: (17,N) int64 vertices that a jaw point may be.
-        coverage: (S,S) 1 where a face is. skin: (S,S) in [0,1].
+        coverage: (S,S) 1 where a face is.
+        face: (V,) in [0,1], what photos show of a face: no neck, scalp, ears, teeth.
     """
 
     mean: Tensor
@@ -59,7 +60,7 @@ class StatisticalHead(nn.Module):
     landmark_index: Tensor
     contour: Tensor
     coverage: Tensor
-    skin: Tensor
+    face: Tensor
     map_vertices: Tensor
     map_weights: Tensor
 
@@ -92,7 +93,7 @@ class StatisticalHead(nn.Module):
             "landmark_index": torch.zeros(68, dtype=torch.int64),
             "contour": torch.zeros(17, contour, dtype=torch.int64),
             "coverage": torch.zeros(s, s),
-            "skin": torch.zeros(s, s),
+            "face": torch.zeros(v),
             "map_vertices": torch.zeros(s * s, 3, dtype=torch.int64),
             "map_weights": torch.zeros(s * s, 3),
         }
@@ -123,7 +124,8 @@ class StatisticalHead(nn.Module):
         if linear:
             mean = srgb_to_linear(mean)
             basis = basis / srgb_slope(mean)[..., None]
-        skin = model.regions.get("skin", torch.ones_like(model.mean[:, 0]))[:, None].float()
+        nothing = torch.zeros_like(model.mean[:, 0])
+        face = model.regions["face"] * (1 - model.regions.get("mouth_interior", nothing))
         values = {
             "mean": model.mean,
             "identity_basis": model.identity_basis[..., :identity],
@@ -137,7 +139,7 @@ class StatisticalHead(nn.Module):
             "landmark_index": model.landmark_index,
             "contour": contour,
             "coverage": resampling.mask.float(),
-            "skin": resampling(skin)[0],
+            "face": face.float(),
             "map_vertices": resampling.vertex_index[rows],
             "map_weights": resampling.weights[rows],
         }

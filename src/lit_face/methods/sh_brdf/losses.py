@@ -21,13 +21,24 @@ _XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
 
 @fp32_region()
 def photometric(rendered: Tensor, photo: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of (B,3,H,W) pictures where `weight` (B,1,H,W) says; 0 if nowhere.
+    """Mean over pictures of their mean absolute difference where the weight says; 0 if nowhere.
 
     The weight gets no gradient: a face must not profit from hiding.
+
+    Args:
+        rendered: (B,3,H,W).
+        photo: likewise, in the same light (linear or sRGB).
+        weight: (B,1,H,W) in [0,1].
     """
+    return photometric_errors(rendered, photo, weight).mean()
+
+
+@fp32_region()
+def photometric_errors(rendered: Tensor, photo: Tensor, weight: Tensor) -> Tensor:
+    """Return (B,) mean absolute differences; arguments as in `photometric`."""
     weight = weight.detach()
-    error = ((rendered - photo).abs() * weight).sum()
-    return error / (3 * weight.sum()).clamp(min=1e-6)
+    error = ((rendered - photo).abs() * weight).sum((1, 2, 3))
+    return error / (3 * weight.sum((1, 2, 3))).clamp(min=1e-6)
 
 
 @fp32_region()
