@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from lit_face.geometry.precision import fp32_region
 from lit_face.methods.sh_brdf import losses
@@ -146,47 +145,33 @@ class SHBRDFModule(pl.LightningModule):
             self.network, reader.to(self.device), self.image_size, self.follow_contour
         ).train(self.training)
 
-    def configure_optimizers(self) -> Any:
-        """Build one optimiser of two groups, whose rates follow the stages step by step."""
-        encoder, decoders = self._parameter_groups()
-        optimizer = self.make_optimizer(
-            [{"params": encoder, "lr": 1.0}, {"params": decoders, "lr": 1.0}]
-        )
-        steps = max(1, int(self.trainer.num_training_batches))
-
-        def rate_of(group: int) -> Callable[[int], float]:
-            return lambda step: self.schedule.at(step / steps).rates()[group]
-
-        scheduler = LambdaLR(optimizer, [rate_of(0), rate_of(1)])
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+    def configure_optimizers(self) -> Optimizer:
+        """Build one optimiser of two groups, encoder and decoders; the stages set their rates."""
+        return self.make_optimizer([{"params": group} for group in self._parameter_groups()])
 
     def on_train_epoch_start(self) -> None:
         """Freeze what the stage of this epoch leaves as it is; a resumed run lands here too."""
-        stage = self.schedule.at(self.current_epoch).stage
-        for group, rate in zip(
-            self._parameter_groups(), (stage.encoder_lr, stage.decoder_lr), strict=True
-        ):
+        moment = self.schedule.at(self.current_epoch)
+        rates = (moment.stage.encoder_lr, moment.stage.decoder_lr)
+        for group, rate in zip(self._parameter_groups(), rates, strict=True):
             for parameter in group:
                 parameter.requires_grad_(rate > 0)
-        self._set_normalisation(training=stage.encoder_lr > 0)
-        self.log("train/stage", float(list(self.schedule.stages).index(self._stage_name)))
+        # A frozen encoder keeps its statistics: they would drift under unchanged weights.
+        self.network.encoder.train(moment.stage.encoder_lr > 0)
+        self.log("train/stage", float(list(self.schedule.stages).index(moment.name)))
 
-    @property
-    def _stage_name(self) -> str:
-        return self.schedule.at(self.current_epoch).name
+    def on_train_batch_start(self, batch: FaceBatch, batch_idx: int) -> None:
+        """Set the learning rates of this moment."""
+        rates = self.schedule.at(self._epoch(batch_idx)).rates()
+        optimizer = self.trainer.optimizers[0]
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def _parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         network = self.network
         decoders = [*network.diffuse_decoder.parameters(), *network.specular_decoder.parameters()]
         encoder = [*network.encoder.parameters(), *network.heads.parameters()]
         return encoder, decoders
-
-    def _set_normalisation(self, training: bool) -> None:
-        """A frozen encoder keeps its statistics: they would drift under unchanged weights."""
-        self.network.encoder.train(training)
 
     def _epoch(self, batch_idx: int) -> float:
         return self.current_epoch + batch_idx / max(1, int(self.trainer.num_training_batches))
