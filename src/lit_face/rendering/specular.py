@@ -85,21 +85,27 @@ def lobe_bands(roughness: Tensor, bands: int = 9, nodes: int = 192) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _tables(bands: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return (1,2,R,V) of A and B and (1,bands,1,R) blur factors, at even steps of sqrt(a)."""
+    """Return (1,2,R,V) of A and B and (1,bands,1,R) blur factors."""
     with torch.inference_mode(False), torch.no_grad():
-        steps = torch.linspace(LOWEST_ROUGHNESS**0.5, 1, _ROUGHNESS_NODES, dtype=torch.float64)
+        roughness = _roughness_nodes(_ROUGHNESS_NODES)
         cosine = torch.linspace(LOWEST_COSINE, 1, _COSINE_NODES, dtype=torch.float64)
-        integrals = lobe_integrals(cosine, steps**2, (96, 48)).permute(2, 1, 0)[None]
-        factors = lobe_bands(steps**2, bands)
+        integrals = lobe_integrals(cosine, roughness, (96, 48)).permute(2, 1, 0)[None]
+        factors = lobe_bands(roughness, bands)
         factors = (factors / factors[:, :1]).mT[None, :, None]
         return integrals.to(device, dtype), factors.to(device, dtype)
 
 
-def _roughness_node(roughness: Tensor) -> Tensor:
-    first = LOWEST_ROUGHNESS**0.5
-    step = (1 - first) / (_ROUGHNESS_NODES - 1)
-    node: Tensor = (roughness.clamp(LOWEST_ROUGHNESS, 1).sqrt() - first) / step
-    return node
+def _roughness_nodes(count: int) -> Tensor:
+    """Return (count,) float64 at even steps of the fourth root: lobes change fast while narrow."""
+    return torch.linspace(LOWEST_ROUGHNESS**0.25, 1, count, dtype=torch.float64) ** 4
+
+
+def _roughness_place(roughness: Tensor, count: int) -> Tensor:
+    """Return where roughness lies among the nodes, in [0, count - 1]."""
+    first = LOWEST_ROUGHNESS**0.25
+    root = roughness.clamp(LOWEST_ROUGHNESS, 1).sqrt().sqrt()
+    place: Tensor = (root - first) * ((count - 1) / (1 - first))
+    return place
 
 
 @fp32_region()
@@ -107,14 +113,16 @@ def reflected_share(cosine: Tensor, roughness: Tensor) -> tuple[Tensor, Tensor]:
     """Return A and B by table; under light 1 the lobe sends back ks A + B.
 
     Args:
-        cosine: (B,N) of n.v; below 0.02 as at 0.02.
+        cosine: (B,N) of n.v; 0 and below reflects nothing, up to 0.02 as at 0.02.
         roughness: (B,N) or (B,1); below 0.02 as at 0.02.
     """
     table, _ = _tables(9, cosine.dtype, cosine.device)
     step = (1 - LOWEST_COSINE) / (_COSINE_NODES - 1)
     column = (cosine.clamp(LOWEST_COSINE, 1) - LOWEST_COSINE) / step
-    points = torch.stack([column, _roughness_node(roughness).expand_as(column)], dim=-1)
-    first, second = sample_image(table, points.flatten(0, 1)[None])[0].unflatten(1, cosine.shape)
+    row = _roughness_place(roughness, _ROUGHNESS_NODES).expand_as(column)
+    points = torch.stack([column, row], dim=-1).flatten(0, 1)[None]
+    integrals = sample_image(table, points)[0].unflatten(1, cosine.shape)
+    first, second = integrals * (cosine > 0)
     return first, second
 
 
@@ -122,7 +130,7 @@ def reflected_share(cosine: Tensor, roughness: Tensor) -> tuple[Tensor, Tensor]:
 def blur_factors(roughness: Tensor, bands: int) -> Tensor:
     """Return (N,bands): what the lobe of each roughness (N,) leaves of a band, by table."""
     _, table = _tables(bands, roughness.dtype, roughness.device)
-    node = _roughness_node(roughness)
+    node = _roughness_place(roughness, _ROUGHNESS_NODES)
     points = torch.stack([node, torch.zeros_like(node)], dim=-1)[None]
     factors: Tensor = sample_image(table, points)[0].mT
     return factors
@@ -179,8 +187,7 @@ def prefiltered_specular(
 
 def _between_levels(light: Tensor, direction: Tensor, roughness: Tensor) -> Tensor:
     """Read the maps of the two baked levels around each roughness (B,N): (B,3,N)."""
-    first, last = LOWEST_ROUGHNESS**0.5, 1.0
-    levels = torch.linspace(first, last, LEVELS, dtype=light.dtype, device=light.device) ** 2
+    levels = _roughness_nodes(LEVELS).to(light)
     factors = blur_factors(levels, band_count(light))
     batch, bands = len(light), factors.shape[1]
     stacked = light.repeat_interleave(LEVELS, dim=0)
@@ -188,7 +195,7 @@ def _between_levels(light: Tensor, direction: Tensor, roughness: Tensor) -> Tens
     maps = wrap_environment(prefiltered_map(stacked, factors))
     rows = maps.shape[2]
     tall = maps.unflatten(0, (batch, LEVELS)).transpose(1, 2).flatten(2, 3)
-    place = (roughness.clamp(LOWEST_ROUGHNESS, 1).sqrt() - first) * ((LEVELS - 1) / (last - first))
+    place = _roughness_place(roughness, LEVELS)
     lower = place.detach().floor().clamp(0, LEVELS - 2)
     points = environment_points(direction, MAP_SIZE)
     at_lower = points + torch.stack([torch.zeros_like(lower), lower * rows], dim=-1)
@@ -254,13 +261,13 @@ def _reflect_part(
     to_light = (direction * normals[:, :, None]).sum(1)
     weight = smith(cosine, roughness) * smith(to_light, roughness) * to_half
     weight = weight / (cosine.clamp(min=LOWEST_COSINE) * tilt)
-    weight = torch.where((to_light > GRAZING) & (to_half > 0), weight, 0.0)
+    lit = (to_light > GRAZING) & (to_half > 0) & (cosine > 0)
+    weight = torch.where(lit, weight, 0.0)
     points = environment_points(direction.flatten(2), size)
-    radiance = sample_image(wrapped, points).unflatten(2, to_half.shape[1:])
+    radiance: Tensor = sample_image(wrapped, points).unflatten(2, to_half.shape[1:])
     fresnel = schlick(to_half)
     share, rest = weight * (1 - fresnel), weight * fresnel
-    sent: Tensor = specular * (radiance * share[:, None]).sum(2)
-    return sent + (radiance * rest[:, None]).sum(2)
+    return specular * (radiance * share[:, None]).sum(2) + (radiance * rest[:, None]).sum(2)
 
 
 def _tangents(normals: Tensor) -> tuple[Tensor, Tensor]:
