@@ -54,6 +54,8 @@ class RasterMaterialRenderer(nn.Module):
             raise ValueError(
                 f"specular should be 'prefiltered', 'quadrature' or 'none', found {specular!r}."
             )
+        if lobe_samples < 1:
+            raise ValueError(f"lobe_samples should be at least 1, found {lobe_samples}.")
         self.kernel, self.specular = kernel, specular
         self.lobe_samples, self.clamp_light = lobe_samples, clamp_light
 
