@@ -8,9 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from datamodules.base import FaceDataModule, Split
 from lit_face.data.ffhq import FFHQDataset
 from lit_face.data.ffhq_preparation import Landmarker, Prepared, prepare, prepared_folders
@@ -18,7 +15,6 @@ from lit_face.data.index import Verify
 from lit_face.data.miniature_ffhq import miniature_ffhq
 from lit_face.data.skin_masks import SkinMasker
 from lit_face.data.transforms import FaceTransform
-from lit_face.inference.finders.base import FaceFinder
 from lit_face.morphable_models.base import MorphableModel
 
 log = logging.getLogger("lit_face")
@@ -62,7 +58,7 @@ class FFHQDataModule(FaceDataModule):
         val_fraction: float = 0.02,
         max_rejected: float = 0.01,
         verify: Verify = "sample",
-        landmarker: FaceFinder | None = None,
+        landmarker: Landmarker | None = None,
         masker: SkinMasker | None = None,
         augmentation: Callable[..., FaceTransform] | None = None,
     ) -> None:
@@ -102,8 +98,7 @@ class FFHQDataModule(FaceDataModule):
                 self._folder,
             )
         elif self.landmarker is not None or self.masker is not None:
-            landmarker = None if self.landmarker is None else largest_face(self.landmarker)
-            prepare(self._folder, self._prepared, landmarker, self.masker)
+            prepare(self._folder, self._prepared, self.landmarker, self.masker)
         super().prepare_data()
 
     @cached_property
@@ -114,32 +109,4 @@ class FFHQDataModule(FaceDataModule):
 
     @property
     def _prepared(self) -> Prepared:
-        return prepared_folders(self._folder, _facts(self.landmarker), _facts(self.masker))
-
-
-def largest_face(finder: FaceFinder) -> Landmarker:
-    """Turn a face finder into what gives the 68 points of a photo's largest face.
-
-    The result raises TypeError where the finder gives boxes without points.
-    """
-
-    def points(image: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        found = finder(image)
-        if not found:
-            return None
-        if found[0].landmarks is None:
-            raise TypeError(
-                f"data.landmarker: {type(finder).__name__} finds boxes without landmarks; use "
-                "one that gives 68 points (finder face_alignment, or file)."
-            )
-        return found[0].landmarks
-
-    return points
-
-
-def _facts(part: object) -> str:
-    """Name a finder or masker and its plain options."""
-    plain = (
-        {k: v for k, v in vars(part).items() if isinstance(v, (int, float, str))} if part else {}
-    )
-    return f"{type(part).__name__}{sorted(plain.items())}"
+        return prepared_folders(self._folder, self.landmarker, self.masker)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,17 @@ from lit_face.io.images import write_image
 
 log = logging.getLogger("lit_face")
 
-# (picture (H,W,3) RGB) -> 68 points (68,2) pixels of the largest face, or None
-Landmarker = Callable[[NDArray[np.uint8]], NDArray[np.float64] | None]
+
+class FoundFace(Protocol):
+    """A face that a finder found."""
+
+    @property
+    def landmarks(self) -> NDArray[np.float64] | None:
+        """(68,2) pixels, or None from finders of boxes."""
+
+
+# (picture (H,W,3) RGB) -> faces, the largest first; a finder of `lit_face.inference.finders`
+Landmarker = Callable[[NDArray[np.uint8]], Sequence[FoundFace]]
 _REPORT_EVERY = 500
 
 
@@ -34,22 +43,22 @@ class Prepared:
 
 
 def prepared_folders(
-    root: Path, landmarker: str, masker: str, cache_folder: str | Path | None = None
+    root: Path,
+    landmarker: Landmarker | None,
+    masker: SkinMasker | None,
+    cache_folder: str | Path | None = None,
 ) -> Prepared:
     """Return where the annotations of a root are kept; another finder has another folder.
 
     Args:
         root: of the pictures.
-        landmarker: says which finder and options, any text.
-        masker: likewise.
+        landmarker: finds the landmarks.
+        masker: makes the masks.
         cache_folder: see `lit_face.io.files.cache_root`.
     """
     home = cache_root(cache_folder) / "prepared"
-    place = str(root.expanduser().resolve())
-    points = _digest(place, landmarker)
-    return Prepared(
-        home / f"landmarks-{points}", home / f"masks-{_digest(place, landmarker, masker)}"
-    )
+    facts = [str(root.expanduser().resolve()), _facts(landmarker), _facts(masker)]
+    return Prepared(home / f"landmarks-{_digest(*facts[:2])}", home / f"masks-{_digest(*facts)}")
 
 
 def prepare(
@@ -65,6 +74,9 @@ def prepare(
         folders: take the files.
         landmarker: finds 68 points; None leaves pictures without.
         masker: makes masks; None leaves pictures without.
+
+    Raises:
+        TypeError: the landmarker gives boxes without landmarks.
     """
     layout = find_layout(root)
     lacks_landmarks = len(layout.landmarks) < len(layout.names)
@@ -123,11 +135,31 @@ def _points(
     if known is not None or points is not None:
         return read_points(known, points, width / side, (width, height))
     if not _is_newer(file, layout.root / layout.folder / name):
-        found = None if landmarker is None else landmarker(image)
+        found = None if landmarker is None else _largest_face(landmarker, image)
         with atomic_write(file) as temporary:
             np.save(temporary, np.zeros((0, 2)) if found is None else np.asarray(found))
     stored = np.load(file, allow_pickle=False)
     return stored if stored.size else None
+
+
+def _largest_face(landmarker: Landmarker, image: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    found = landmarker(image)
+    if not found:
+        return None
+    points = found[0].landmarks
+    if points is None:
+        raise TypeError(
+            f"landmarker: {type(landmarker).__name__} finds boxes without landmarks; use one that "
+            "gives 68 points (+finder@data.landmarker=face_alignment, or file)."
+        )
+    return points
+
+
+def _facts(part: object) -> str:
+    """Name a finder or masker and its plain options."""
+    options = {} if part is None else vars(part)
+    plain = {name: value for name, value in options.items() if isinstance(value, int | float | str)}
+    return f"{type(part).__name__}{sorted(plain.items())}"
 
 
 def _lacks(

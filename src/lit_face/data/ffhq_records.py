@@ -70,7 +70,7 @@ def read_points(
         FileNotFoundError, ValueError: what is wrong.
     """
     if file is not None:
-        points = np.asarray(np.load(file, allow_pickle=False), np.float64)
+        points = np.asarray(_load(file), np.float64)
         if points.size == 0:
             raise ValueError(f"{file.name}: no face was found in the picture")
     elif listed is not None:
@@ -108,9 +108,9 @@ def read_mask(file: Path, size: tuple[int, int], check: bool = False) -> NDArray
         ValueError: what is wrong.
     """
     if file.suffix == ".npy":
-        labels = np.load(file, allow_pickle=False)
+        labels: NDArray[Any] = _load(file)
     else:
-        labels = read_image(file).max(axis=2)
+        labels = np.asarray(read_image(file).max(axis=2))
     if labels.ndim != 2 or labels.size == 0:
         raise ValueError(f"segmentation {file.name} should be (H,W), found {labels.shape}")
     height, width = labels.shape
@@ -121,7 +121,7 @@ def read_mask(file: Path, size: tuple[int, int], check: bool = False) -> NDArray
         )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError(f"segmentation {file.name} holds NaN or infinity")
-    skin = (labels != 0).astype(np.uint8) * 255
+    skin: NDArray[np.uint8] = (labels != 0).astype(np.uint8) * np.uint8(255)
     if check and not MASK_AREA[0] <= (share := float(skin.mean()) / 255) <= MASK_AREA[1]:
         raise ValueError(
             f"skin covers {100 * share:.1f} % of the picture, expected {100 * MASK_AREA[0]:g} to "
@@ -131,6 +131,17 @@ def read_mask(file: Path, size: tuple[int, int], check: bool = False) -> NDArray
         how = cv2.INTER_AREA if size[0] < height else cv2.INTER_LINEAR
         skin = np.asarray(cv2.resize(skin, size[::-1], interpolation=how), np.uint8)
     return skin
+
+
+def _load(file: Path) -> NDArray[Any]:
+    """Load an array of numbers; ValueError whatever is wrong with the file."""
+    try:
+        array: NDArray[Any] = np.load(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{file.name}: not an array that can be read ({error})") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise ValueError(f"{file.name} should hold an array of numbers")
+    return array
 
 
 def _ends_well(path: Path) -> bool:

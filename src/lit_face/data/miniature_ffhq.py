@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from lit_face.data.ffhq_alignment import ffhq_alignment
 from lit_face.data.miniature import write_marker
 from lit_face.data.miniature_ffhq_files import PicturesToWrite, write_metadata, write_pictures
-from lit_face.data.photographs.camera import pose_camera
+from lit_face.data.photographs.camera import pose_camera, white_balance
 from lit_face.data.photographs.light import sample_lights
 from lit_face.data.photographs.render import render_photographs
 from lit_face.data.random import normal, sample_keys, uniform
@@ -23,19 +24,24 @@ from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.similarity2d import similarity_matrix
 from lit_face.io.files import atomic_folder, cache_root
+from lit_face.metrics.skin_tone import typology_angle_deg
 from lit_face.morphable_models.digest import model_digest
 from lit_face.morphable_models.procedural import ProceduralHead, procedural_head
+from lit_face.rendering.color import srgb_to_linear
 
 log = logging.getLogger("lit_face")
 
-VERSION = 1
+VERSION = 3
 SEED = 1024
 PICTURE_SIZE = 256
 SMALLEST = 16
 _BATCH = 16
 _HELD_OUT_SHARE = 0.1  # of large miniatures
+_FIRST_HELD_OUT = 1_000_000  # people and pictures
 _LARGEST = 3.0  # standard deviations
 _BANK_NOISE = 0.1
+_SHOWN = 0.8  # share of the albedo population that training sees
+_GOLDEN_RATIO = 0.6180339887498949  # its multiples fill [0,1) evenly, however many there are
 _OCCLUSION = 0.25
 _IDENTITY, _ALBEDO_ROW, _ALBEDO, _EXPRESSION_ROW, _EXPRESSION, _POSE = range(600, 606)
 # Standard deviation and limit in degrees of pitch, yaw and the roll that alignment leaves.
@@ -47,7 +53,8 @@ class FFHQPlan:
     """Who is on which picture.
 
     Attributes:
-        person: (N,) int64; the training pictures show one person each.
+        person: (N,) int64; the training pictures show one person each, and the people of
+            validation are in no miniature of any size to train on.
         held_out: (N,) bool, the validation pictures: the last ones.
         picture_keys: (N,) random keys of light, pose, expression, hair and background.
     """
@@ -96,8 +103,10 @@ def plan_pictures(count: int) -> FFHQPlan:
     each = 2 if wanted < 16 else 4
     training = count - wanted // each * each
     is_held_out = number >= training
-    person = torch.where(is_held_out, training + (number - training) // each, number)
-    return FFHQPlan(person, is_held_out, sample_keys(SEED, 0, number))
+    place = number - training
+    person = torch.where(is_held_out, _FIRST_HELD_OUT + place // each, number)
+    keys = sample_keys(SEED, 0, torch.where(is_held_out, _FIRST_HELD_OUT + place, number))
+    return FFHQPlan(person, is_held_out, keys)
 
 
 def write_ffhq(folder: Path, model: ProceduralHead, plan: FFHQPlan) -> None:
@@ -137,9 +146,9 @@ def make_pictures(model: ProceduralHead, plan: FFHQPlan, rows: Tensor) -> Pictur
     """Render some rows of the plan; each depends on its own keys alone."""
     keys = plan.picture_keys[rows]
     coefficients = people(model, plan.person[rows], plan.held_out[rows])
-    coefficients["expression"] = _from_bank(
-        model.expression_bank, keys, _EXPRESSION_ROW, _EXPRESSION, (0.0, 1.0)
-    )
+    bank = model.expression_bank
+    row = (uniform(keys, _EXPRESSION_ROW) * len(bank)).long().clamp(max=len(bank) - 1)
+    coefficients["expression"] = _with_noise(bank[row], keys, _EXPRESSION)
     vertices = model(coefficients["identity"], coefficients["expression"])
     camera = aligned_cameras(keys, model.landmarks(vertices))
     found = render_photographs(
@@ -153,7 +162,7 @@ def make_pictures(model: ProceduralHead, plan: FFHQPlan, rows: Tensor) -> Pictur
         model=model,
         coefficients=coefficients,
         camera=camera,
-        light=sample_lights(keys).coefficients(),
+        light=sample_lights(keys).coefficients() * white_balance(keys)[:, None],
         person=plan.person[rows],
     )
 
@@ -162,19 +171,28 @@ def people(model: ProceduralHead, person: Tensor, held_out: Tensor) -> dict[str,
     """Draw identity and albedo (B,K) of people; one albedo drives diffuse and specular.
 
     Held-out people take their albedo from a fifth of the model's population that no training
-    person comes from.
+    person comes from, spread evenly from the lightest to the darkest skin.
     """
     keys = sample_keys(SEED + 1, 0, person)
     identity = normal(keys, _IDENTITY, model.identity_size).clamp(-_LARGEST, _LARGEST)
-    shown, hidden = (
-        _from_bank(model.albedo_bank, keys, _ALBEDO_ROW, _ALBEDO, share)
-        for share in ((0.0, 0.8), (0.8, 1.0))
-    )
-    albedo = torch.where(held_out[:, None], hidden, shown)
+    bank = model.albedo_bank
+    first = round(_SHOWN * len(bank))
+    tones = first + _by_tone(model, first)
+    spread = (0.5 + (person - _FIRST_HELD_OUT) * _GOLDEN_RATIO) % 1.0
+    hidden = tones[(spread * len(tones)).long().clamp(0, len(tones) - 1)]
+    shown = (uniform(keys, _ALBEDO_ROW) * first).long().clamp(max=first - 1)
+    albedo = _with_noise(bank[torch.where(held_out, hidden, shown)], keys, _ALBEDO)
     result = {"identity": identity, "albedo": albedo}
     if model.specular_basis is not None:
         result["specular"] = albedo[:, : model.specular_basis.shape[2]]
     return result
+
+
+@lru_cache(maxsize=2)
+def _by_tone(model: ProceduralHead, first: int) -> Tensor:
+    """Return the rows of the population from `first` on, lightest skin first."""
+    albedo = srgb_to_linear(model.albedo(model.albedo_bank[first:]).clamp(0.01, 1))
+    return typology_angle_deg(albedo, model.regions["nose"]).argsort(descending=True)
 
 
 def aligned_cameras(keys: Tensor, points: Tensor) -> AffineCamera:
@@ -196,11 +214,6 @@ def aligned_cameras(keys: Tensor, points: Tensor) -> AffineCamera:
     return camera.warped(turn)
 
 
-def _from_bank(
-    bank: Tensor, keys: Tensor, row_stream: int, stream: int, share: tuple[float, float]
-) -> Tensor:
-    """Pick rows of a population's coefficients from a share of it, with a little noise."""
-    place = uniform(keys, row_stream, low=share[0], high=share[1]) * len(bank)
-    row = place.long().clamp(max=len(bank) - 1)
-    noise = _BANK_NOISE * normal(keys, stream, bank.shape[1])
-    return (bank[row] + noise).clamp(-_LARGEST, _LARGEST)
+def _with_noise(values: Tensor, keys: Tensor, stream: int) -> Tensor:
+    noise = _BANK_NOISE * normal(keys, stream, values.shape[1])
+    return (values + noise).clamp(-_LARGEST, _LARGEST)

@@ -25,8 +25,7 @@ def develop(linear: Tensor, keys: Tensor, strength: float = 1.0) -> Tensor:
         strength: 0 applies the tone curve alone.
     """
     draw = uniform(keys, _CURVE, 3, low=-1, high=1)
-    gain = 1 + strength * 0.05 * normal(keys, _BALANCE, 3)
-    image = linear * gain.clamp(0.8, 1.25)[..., None, None]
+    image = linear * white_balance(keys, strength)[..., None, None]
     height, width = image.shape[-2:]
     y = torch.linspace(-1, 1, height, device=image.device)[:, None]
     x = torch.linspace(-1, 1, width, device=image.device)
@@ -47,6 +46,11 @@ def develop(linear: Tensor, keys: Tensor, strength: float = 1.0) -> Tensor:
     column = torch.arange(width, device=image.device) + offset[:, 1].long()
     grain = noise_at(GRAIN, column + 0 * row, row + 0 * column)
     return (image + level[:, None, None, None] * grain[:, None]).clamp(0, 1)
+
+
+def white_balance(keys: Tensor, strength: float = 1.0) -> Tensor:
+    """Return the gains (B,3) that the camera gives to linear rgb before its tone curve."""
+    return (1 + strength * 0.05 * normal(keys, _BALANCE, 3)).clamp(0.8, 1.25)
 
 
 def _blur(image: Tensor, share: Tensor) -> Tensor:

@@ -1,0 +1,113 @@
+"""What a method must beat: the mean face, upright, in plain light or in the best light."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lit_face.benchmarks.face_errors import SurfacePoints, mean_face
+from lit_face.benchmarks.photometric_render import render
+from lit_face.geometry.precision import fp32_region
+from lit_face.geometry.uv import uv_resampling
+from lit_face.morphable_models.base import MorphableModel
+from lit_face.rendering.color import srgb_to_linear
+from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.types import FaceBatch, Reconstruction, required
+
+BANDS = 3
+_MAP_SIZE = 256
+_RIDGE = 1e-3  # of the mean square of a coefficient's picture
+
+
+@dataclass
+class MeanFace:
+    """Reconstructs every picture as the mean face of a model.
+
+    Attributes:
+        model: gives shape and diffuse albedo; its surface has no gloss.
+        margin: of the crops.
+        exposure: radiance of the light, see `calibrate`.
+    """
+
+    model: MorphableModel
+    margin: float
+    exposure: float = 1.0
+
+    def __post_init__(self) -> None:
+        model = self.model
+        self._points = SurfacePoints(model, model.uv)
+        resampling = uv_resampling(model.uv, model.map_faces, _MAP_SIZE)
+        self._albedo = resampling(srgb_to_linear(model.albedo_mean.clamp(0, 1)))[None]
+        self._renderer = RasterMaterialRenderer(specular="none")
+
+    def __call__(self, batch: FaceBatch) -> Reconstruction:
+        """Return the mean face under white frontal light, radiance `exposure` (1 - z)."""
+        count, device = len(batch), batch.image.device
+        face = mean_face(self.model, self._points, batch, self.margin)
+        light = torch.zeros(count, BANDS * BANDS, 3, device=device)
+        light[:, 0] = self.exposure * math.sqrt(4 * math.pi)
+        light[:, 3] = -self.exposure * math.sqrt(4 * math.pi / 3)
+        zeros = torch.zeros(count, 1, 1, 1, device=device)
+        textures = {
+            "diffuse": self._albedo.to(device).expand(count, -1, -1, -1),
+            "specular": zeros,
+            "roughness": zeros + 0.5,
+        }
+        coefficients = {"identity": torch.zeros(count, self.model.identity_size, device=device)}
+        return replace(
+            face,
+            landmarks=face.landmarks.expand(count, -1, -1),
+            light=light,
+            textures=textures,
+            coefficients=coefficients,
+        )
+
+    @fp32_region()
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[FaceBatch]) -> None:
+        """Choose the exposure at which the mean face is as bright as a population's skin."""
+        self.exposure = 1.0
+        sums = [
+            torch.stack([(mask * picture).sum(), (mask * photo).sum()])
+            for batch in batches
+            for photo, mask, picture in [self._compared(batch)]
+        ]
+        rendered, seen = torch.stack(sums).double().sum(0).tolist() if sums else (1.0, 1.0)
+        if rendered > 0 and seen > 0:
+            self.exposure = seen / rendered
+
+    @fp32_region()
+    @torch.no_grad()
+    def lit(self, batch: FaceBatch) -> Reconstruction:
+        """Return the mean face in the light of three bands that explains each picture best.
+
+        Least squares over the masked pixels, in linear light, with a slight ridge.
+        """
+        face = self(batch)
+        photo, mask, _ = self._compared(batch)
+        count, size = len(batch), (photo.shape[-2], photo.shape[-1])
+        light = torch.zeros(count, BANDS * BANDS, 3, device=photo.device)
+        columns = []
+        for index in range(BANDS * BANDS):
+            light.zero_()
+            light[:, index] = 1.0
+            picture = render(self._renderer, replace(face, light=light), size).image
+            columns.append((picture * mask).flatten(2))
+        design = torch.stack(columns, dim=-1).double()  # (B,3,P,K)
+        target = (photo * mask).flatten(2)[..., None].double()
+        gram = design.mT @ design
+        level = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=1e-9)
+        ridge = _RIDGE * level * torch.eye(BANDS * BANDS, device=photo.device, dtype=level.dtype)
+        solved = torch.linalg.solve(gram + ridge, design.mT @ target)[..., 0]
+        return replace(face, light=solved.mT.float())
+
+    def _compared(self, batch: FaceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the photo, linear, where it counts, and the picture of the mean face."""
+        photo = srgb_to_linear(batch.image.float())
+        picture = render(self._renderer, self(batch), (photo.shape[-2], photo.shape[-1]))
+        skin = required(batch.skin_mask, "skin_mask", "ffhq_photometric")
+        return photo, skin * picture.mask, picture.image
