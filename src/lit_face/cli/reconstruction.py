@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,14 @@ def run(config: dict[str, Any], folder: Path) -> None:
     """Reconstruct as the plain config says; exit with 1 if a photo had a problem."""
     if is_for_video(config):
         with user_errors():
+            if config["refine"] or config["init"] != "network":
+                raise ValueError("refine and init=landmarks are for photos, not for videos.")
             model = _load(config)
         run_video(config, folder, model)
         return
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we say it ourselves
     with user_errors():
+        check_start(config)
         from lit_face.inference.folder import FolderRun, RunSettings
         from lit_face.inference.inputs import find_photos
         from lit_face.inference.outputs import ExportSettings, check_outputs
@@ -51,8 +54,10 @@ def run(config: dict[str, Any], folder: Path) -> None:
         export = ExportSettings(
             config["pose"], config["mesh_color"], config["texture_size"], config["blank_invisible"]
         )
+        together = bool(config["shared_identity"])
+        faces = 1 if together else config["max_faces"]
         run_settings = RunSettings(
-            outputs, export, "", config["max_faces"], config["batch_size"], config["workers"]
+            outputs, export, "", faces, config["batch_size"], config["workers"], together
         )
         photos = find_photos(config["input"], folder)
         model = _load(config)
@@ -75,19 +80,48 @@ def run(config: dict[str, Any], folder: Path) -> None:
 
 
 def _load(config: dict[str, Any]) -> Any:
-    from lit_face.inference.loading import load_predictor
     from lit_face.inference.model import FaceModel
 
     trusted = tuple(config.get("trusted_modules") or ())
     finder = instantiate(config["finder"], trusted_modules=trusted)
+    refinement = None
+    if config["refine"] or config["init"] == "landmarks":
+        refinement = instantiate(
+            {**config["refinement"], "steps": config["refine"]}, trusted_modules=trusted
+        )
     return FaceModel(
-        load_predictor(config["ckpt"], trusted),
+        _predictor(config, trusted),
         finder,
         config["device"],
         config["passes"],
         config["precision"],
         config["compile_network"],
+        refinement,
     )
+
+
+def check_start(config: Mapping[str, Any]) -> None:
+    """Check the options that say what is optimised, and from where.
+
+    Raises:
+        ValueError: which option, and what it may be.
+    """
+    if config["init"] not in ("network", "landmarks"):
+        raise ValueError(f"init should be network or landmarks, found {config['init']!r}.")
+    steps = config["refine"]
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        raise ValueError(f"refine should be a whole number of steps, 0 or more; found {steps!r}.")
+    if config["shared_identity"] and not steps:
+        raise ValueError("shared_identity=true is found by refinement: give refine=200, say.")
+
+
+def _predictor(config: Mapping[str, Any], trusted: tuple[str, ...]) -> Any:
+    from lit_face.inference.loading import load_predictor
+
+    if config["init"] == "network":
+        return load_predictor(config["ckpt"], trusted)
+    model = instantiate(config["morphable_model"], trusted_modules=trusted)
+    return instantiate(config["landmark_start"], trusted_modules=trusted, morphable_model=model)
 
 
 def _digest(config: dict[str, Any], finder: Any) -> str:
@@ -96,7 +130,8 @@ def _digest(config: dict[str, Any], finder: Any) -> str:
     from lit_face.inference.records import digest_of_path, digest_of_settings
 
     relevant = {key: value for key, value in config.items() if key not in _IRRELEVANT}
-    relevant["model"] = digest_of_path(weights_of(config["ckpt"]))
+    if config["init"] == "network":
+        relevant["model"] = digest_of_path(weights_of(config["ckpt"]))
     table = getattr(finder, "path", None)  # of finders that read one
     relevant["finder_table"] = None if table is None else digest_of_path(table)
     return digest_of_settings(relevant)

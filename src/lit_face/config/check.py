@@ -25,6 +25,7 @@ PROVIDED = {
     "method": {"morphable_model"},
     "data": {"morphable_model", "seed"},
     "benchmark": {"morphable_model"},
+    "landmark_start": {"morphable_model"},
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_face.geometry.alignment import Similarity, procrustes
-from lit_face.geometry.cameras import AffineCamera
+from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import matrix_to_euler
 
@@ -66,6 +66,16 @@ def head_angles(camera: AffineCamera) -> Tensor:
     return matrix_to_euler(pose_from_camera(camera).rotation)
 
 
+@fp32_region()
+def camera_angles(camera: AffineCamera | PerspectiveCamera) -> Tensor:
+    """Return (B,3) pitch, yaw, roll in radians of any camera (`lit_face.geometry.rotations`)."""
+    if isinstance(camera, AffineCamera):
+        return head_angles(camera)
+    upright = camera.rotation * camera.rotation.new_tensor([1.0, -1.0, -1.0])[:, None]
+    return matrix_to_euler(upright)
+
+
+@fp32_region()
 def fit_orthographic_camera(
     vertices: Tensor, image_vertices: Tensor, weights: Tensor | None = None
 ) -> AffineCamera:

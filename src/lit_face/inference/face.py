@@ -30,6 +30,8 @@ class Face:
             the image's right.
         photo_size: height and width.
         warnings: what may have gone wrong, one sentence each.
+        fit: errors by name where the face was refined: `photo_l1_before` and `_after` (linear
+            light), `landmarks_px_before` and `_after` (pixels of the crop).
     """
 
     box: tuple[float, float, float, float]
@@ -38,6 +40,7 @@ class Face:
     angles: tuple[float, float, float]
     photo_size: tuple[int, int]
     warnings: list[str] = field(default_factory=list)
+    fit: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def visibility_share(self) -> float:

@@ -50,6 +50,8 @@ class RunSettings:
         max_faces: of a photo, the largest ones; None for all.
         batch_size: crops a run of the network.
         workers: threads that read, search and write.
+        together: all photos show one person and are one batch: a photo that is not done makes all
+            of them be done again, and one that fails makes all of them fail.
 
     Raises:
         ValueError: a number that is none, or below 1.
@@ -61,6 +63,7 @@ class RunSettings:
     max_faces: int | None = None
     batch_size: int = 16
     workers: int = 2
+    together: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers", "max_faces"):
@@ -113,11 +116,13 @@ class FolderRun:
         self.model, self.photos, self.out = model, photos, out
         self.settings, self.report = settings, report
         self.result = RunResult()
+        self._all_again = False
 
     def run(self) -> RunResult:
         """Do it; the tables are written in any case, also when interrupted."""
         self.out.mkdir(parents=True, exist_ok=True)
         self._sweep_up()
+        self._all_again = self.settings.together and not self._are_all_done()
         try:
             with ThreadPoolExecutor(max(1, self.settings.workers)) as pool:
                 try:
@@ -161,7 +166,8 @@ class FolderRun:
             group.append(prepared)
             faces += len(prepared.found)
             pixels += prepared.pixels.size // 3
-            if faces >= self.settings.batch_size or pixels >= MOST_PIXELS:
+            is_full = faces >= self.settings.batch_size or pixels >= MOST_PIXELS
+            if is_full and not self.settings.together:
                 yield group
                 group, faces, pixels = [], 0, 0
         if group:
@@ -176,9 +182,8 @@ class FolderRun:
             self._fail(photo, ValueError("the file has disappeared") if gone else error)
             return None
         try:
-            fingerprint = digest(os.fsencode(photo.name) + b"\0" + data)
-            rows = finished_rows(self.out / photo.folder, fingerprint, self.settings.settings)
-            if rows is not None:
+            fingerprint, rows = self._finished(photo, data)
+            if rows is not None and not self._all_again:
                 self.result.rows[photo.name] = rows
                 self.result.done_before.add(photo.name)
                 self.report(photo, None)
@@ -193,11 +198,23 @@ class FolderRun:
             self._fail(photo, error)
             return None
 
+    def _finished(self, photo: PhotoFile, data: bytes) -> tuple[str, list[Any] | None]:
+        """Return the fingerprint of a photo, and its rows where it is done."""
+        fingerprint = digest(os.fsencode(photo.name) + b"\0" + data)
+        folder = self.out / photo.folder
+        return fingerprint, finished_rows(folder, fingerprint, self.settings.settings)
+
+    def _are_all_done(self) -> bool:
+        try:
+            return all(self._finished(p, p.path.read_bytes())[1] is not None for p in self.photos)
+        except OSError:
+            return False
+
     def _reconstruct(self, group: list[_Prepared]) -> list[tuple[_Prepared, list[Face]]]:
         """Run the network; where a batch fails, photo by photo, so that the others are done."""
         try:
             found = [one.found for one in group]
-            batch = self.settings.batch_size
+            batch = len(group) if self.settings.together else self.settings.batch_size
             return list(
                 zip(
                     group,
@@ -206,9 +223,10 @@ class FolderRun:
                 )
             )
         except Exception as error:
-            if len(group) == 1:
-                self._remove_old(group[0].photo)
-                self._fail(group[0].photo, error)
+            if len(group) == 1 or self.settings.together:
+                for one in group:
+                    self._remove_old(one.photo)
+                    self._fail(one.photo, error)
                 return []
             return [pair for one in group for pair in self._reconstruct([one])]
 

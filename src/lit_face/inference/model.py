@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lit_face.geometry.cameras import AffineCamera
-from lit_face.geometry.pose import head_angles
+from lit_face.geometry.pose import camera_angles
+from lit_face.geometry.similarity2d import apply_similarity
 from lit_face.inference.crops import crop_matrices, cut_out, to_photo, visibility_in_photos
 from lit_face.inference.face import Face, one_of, warnings_of
 from lit_face.inference.finders.base import Detection, FaceFinder, Picture
@@ -25,6 +25,24 @@ from lit_face.types import Reconstruction
 Image = str | Path | NDArray[Any] | Tensor
 Boxes = Sequence[Any]
 Precision = Literal["float32", "bfloat16"]
+
+
+class Refined(Protocol):
+    """Refined faces in pixels of their crops, with errors (B,) by name at the start and the end."""
+
+    @property
+    def face(self) -> Reconstruction: ...  # noqa: D102
+    @property
+    def before(self) -> dict[str, Tensor]: ...  # noqa: D102
+    @property
+    def after(self) -> dict[str, Tensor]: ...  # noqa: D102
+
+
+class _Crops(NamedTuple):
+    """Crops (B,3,S,S) and, for each, photo to crop (B,3,3)."""
+
+    images: Tensor
+    matrices: Tensor
 
 
 class FaceModel:
@@ -39,9 +57,12 @@ class FaceModel:
             finder's boxes.
         precision: of the network; geometry is float32 always.
         compile_network: compile it; the first batch then takes a minute.
+        refinement: optimises every batch further, for predictors with `refine(images, landmarks,
+            refinement)`; a predictor with `starts_from_landmarks` is nothing without it.
 
     Raises:
-        ValueError: the device is not there, or an option is none of the above.
+        ValueError: the device is not there, an option is none of the above, or the predictor
+            cannot be refined.
     """
 
     def __init__(
@@ -52,6 +73,7 @@ class FaceModel:
         passes: int = 2,
         precision: Precision = "float32",
         compile_network: bool = False,
+        refinement: Any | None = None,
     ) -> None:
         if passes not in (1, 2):
             raise ValueError(f"passes should be 1 or 2, found {passes!r}.")
@@ -61,6 +83,12 @@ class FaceModel:
         fused = getattr(predictor, "fused", lambda: predictor)  # a quicker copy, where there is one
         self.predictor = fused().eval().to(self.device)
         self.passes, self.precision = passes, precision
+        if refinement is not None and not hasattr(self.predictor, "refine"):
+            raise ValueError(
+                f"refine: {type(predictor).__name__} cannot be refined; take a checkpoint of a "
+                "method that can (sh_brdf), init=landmarks, or refine=0."
+            )
+        self.refinement = refinement
         self._finder = finder
         if compile_network:
             self.predictor.compile()
@@ -129,27 +157,67 @@ class FaceModel:
 
     def _batch(self, photos: list[Picture], detections: list[Detection]) -> list[Face]:
         boxes = torch.tensor([detection.box for detection in detections], dtype=torch.float32)
+        sizes = [photo.shape[:2] for photo in photos]
+        predictor: Any = self.predictor
+        if getattr(predictor, "starts_from_landmarks", False):
+            return self._refined(photos, detections, boxes, None, sizes)
         for _ in range(self.passes):
-            result = self._run(photos, boxes)
+            result = self._run(self._crop(photos, boxes))
             landmarks = result.landmarks[..., :2]
             again = torch.cat([landmarks.amin(1), landmarks.amax(1)], dim=1)
             usable = again.isfinite().all(1) & ((again[:, 2:] - again[:, :2]).amin(1) >= 2)
             boxes = torch.where(usable[:, None], again, boxes)
-        return faces_of(result, detections, [photo.shape[:2] for photo in photos])
+        if self.refinement is not None:
+            return self._refined(photos, detections, boxes, landmarks, sizes)
+        return faces_of(result, detections, sizes)
 
-    @torch.no_grad()
-    def _run(self, photos: list[Picture], boxes: Tensor) -> Reconstruction:
-        """Run the network once on the crops around boxes (B,4); results in pixels of the photos."""
+    def _crop(self, photos: list[Picture], boxes: Tensor) -> _Crops:
         predictor: Any = self.predictor
         size = int(predictor.image_size)
         matrices = crop_matrices(boxes, float(predictor.margin), size)
         crops = [
             cut_out(photo, matrix, size) for photo, matrix in zip(photos, matrices, strict=True)
         ]
+        return _Crops(torch.cat(crops).to(self.device), matrices)
+
+    @torch.no_grad()
+    def _run(self, crops: _Crops) -> Reconstruction:
+        """Run the network once; results in pixels of the photos."""
         lower = torch.autocast(self.device.type, torch.bfloat16)
         with lower if self.precision == "bfloat16" else nullcontext():
-            result: Reconstruction = predictor(torch.cat(crops).to(self.device))
-        return to_photo(result.to("cpu"), matrices)
+            result: Reconstruction = self.predictor(crops.images)
+        return to_photo(result.to("cpu"), crops.matrices)
+
+    def _refined(
+        self,
+        photos: list[Picture],
+        detections: list[Detection],
+        boxes: Tensor,
+        landmarks: Tensor | None,
+        sizes: list[tuple[int, int]],
+    ) -> list[Face]:
+        """Refine a batch; a finder's landmarks count more than a network's (B,68,2)."""
+        crops, predictor, refinement = self._crop(photos, boxes), self.predictor, self.refinement
+        found = [detection.landmarks for detection in detections]
+        given = torch.tensor([points is not None for points in found])
+        if landmarks is None:
+            if not given.all():
+                raise ValueError(
+                    "init=landmarks needs the 68 landmarks of every face: take finder=file with "
+                    "landmarks, finder=face_alignment or finder=mediapipe."
+                )
+            landmarks = torch.zeros(len(found), 68, 2)
+        own = torch.stack(
+            [torch.zeros(68, 2) if p is None else torch.as_tensor(p).float() for p in found]
+        )
+        landmarks = torch.where(given[:, None, None], own, landmarks)
+        landmarks = apply_similarity(crops.matrices, landmarks).to(self.device)
+        refined: Refined = predictor.refine(crops.images, landmarks, refinement, bool(given.all()))  # type: ignore[operator]
+        faces = faces_of(to_photo(refined.face.to("cpu"), crops.matrices), detections, sizes)
+        for row, face in enumerate(faces):
+            for moment, errors in (("before", refined.before), ("after", refined.after)):
+                face.fit.update({f"{k}_{moment}": float(v[row]) for k, v in errors.items()})
+        return faces
 
 
 def faces_of(
@@ -158,8 +226,8 @@ def faces_of(
     """Split a batch in pixels of its photos into faces, with visibility, angles and warnings."""
     visible = visibility_in_photos(result.image_vertices, result.faces, sizes)
     angles = [(float("nan"),) * 3] * len(result)
-    if isinstance(result.camera, AffineCamera):
-        angles = [tuple(row) for row in torch.rad2deg(head_angles(result.camera)).tolist()]
+    if result.camera is not None:
+        angles = [tuple(row) for row in torch.rad2deg(camera_angles(result.camera)).tolist()]
     faces = []
     for row, (detection, size) in enumerate(zip(detections, sizes, strict=True)):
         one = one_of(result, row)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lit_face.geometry.cameras import AffineCamera
-from lit_face.geometry.pose import pose_from_camera
+from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
+from lit_face.geometry.pose import camera_angles, pose_from_camera
+from lit_face.geometry.rotations import euler_to_matrix
 from lit_face.inference.outputs.export import Export
 
 
@@ -51,17 +52,17 @@ def write_points(export: Export, folder: Path) -> None:
 
 
 def write_pose(export: Export, folder: Path) -> None:
-    """Write pose.json: angles in degrees, rotation, scale, translation, camera matrix (3,4).
+    """Write pose.json: angles in degrees, rotation, and the camera from head space to the photo.
 
-    The camera maps head space to x, y in pixels of the photo and depth in pixels.
+    An affine camera has scale, translation and a matrix (3,4) to x, y and depth in pixels; a
+    pinhole camera intrinsics (3,3) and a translation in mm.
 
     Raises:
-        ValueError: the method gives no affine camera.
+        ValueError: the method gives no camera.
     """
     camera = export.face.reconstruction.camera
-    if not isinstance(camera, AffineCamera):
-        raise ValueError("outputs: this method estimates no affine camera, so there is no pose.")
-    pose = pose_from_camera(camera)
+    if camera is None:
+        raise ValueError("outputs: this method estimates no camera, so there is no pose.")
     pitch, yaw, roll = export.face.angles
     _write_json(
         folder / "pose.json",
@@ -71,13 +72,26 @@ def write_pose(export: Export, folder: Path) -> None:
             "roll_deg": round(roll, 4),
             "angles": "positive pitch looks up, positive yaw turns the nose to the image's left, "
             "positive roll leans the head to the image's right",
-            "rotation": pose.rotation[0].tolist(),
-            "scale_px_per_unit": float(pose.scale[0]),
-            "translation_px": pose.translation[0].tolist(),
-            "camera_matrix": camera.matrix[0].tolist(),
+            **_camera_values(camera),
             "unit": export.face.reconstruction.unit,
         },
     )
+
+
+def _camera_values(camera: AffineCamera | PerspectiveCamera) -> dict[str, Any]:
+    if isinstance(camera, PerspectiveCamera):
+        return {
+            "rotation": euler_to_matrix(camera_angles(camera))[0].tolist(),
+            "translation_mm": camera.translation[0].tolist(),
+            "intrinsics_px": camera.intrinsics[0].tolist(),
+        }
+    pose = pose_from_camera(camera)
+    return {
+        "rotation": pose.rotation[0].tolist(),
+        "scale_px_per_unit": float(pose.scale[0]),
+        "translation_px": pose.translation[0].tolist(),
+        "camera_matrix": camera.matrix[0].tolist(),
+    }
 
 
 def _rounded(array: Any, digits: int) -> Any:

@@ -14,8 +14,8 @@ from lit_face.methods.sh_brdf import losses
 from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.methods.sh_brdf.network import SHBRDFNetwork, map_size_problems
 from lit_face.methods.sh_brdf.objective import TERMS, Objective
-from lit_face.methods.sh_brdf.predictor import SHBRDFPredictor, with_valid_maps
-from lit_face.methods.sh_brdf.reader import AttributeReader, material_of
+from lit_face.methods.sh_brdf.predictor import SHBRDFPredictor
+from lit_face.methods.sh_brdf.reader import AttributeReader, material_of, with_valid_maps
 from lit_face.methods.sh_brdf.stages import Schedule, stage_problems
 from lit_face.metrics.nme import NormalizedMeanError
 from lit_face.morphable_models.base import MorphableModel

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.methods.sh_brdf.network import SHBRDFNetwork
-from lit_face.methods.sh_brdf.reader import AttributeReader
+from lit_face.methods.sh_brdf.reader import AttributeReader, with_valid_maps
+from lit_face.methods.sh_brdf.refinement import Refined, Refinement
+from lit_face.morphable_models.base import MorphableModel
 from lit_face.types import Reconstruction
 
 
@@ -65,11 +68,53 @@ class SHBRDFPredictor(nn.Module):
         )
         return with_valid_maps(face)
 
+    def refine(
+        self, image: Tensor, landmarks: Tensor, refinement: Refinement, are_detected: bool
+    ) -> Refined:
+        """Refine crops from the network's estimate.
 
-def with_valid_maps(face: Reconstruction) -> Reconstruction:
-    """Return a face whose albedo maps lie in [0,1]."""
-    textures = {
-        name: value if name == "roughness" else value.clamp(0, 1)
-        for name, value in (face.textures or {}).items()
-    }
-    return replace(face, textures=textures)
+        Args:
+            image: (B,3,image_size,image_size) in [0,1].
+            landmarks: (B,68,2) pixels.
+            refinement: how.
+            are_detected: a detector found the landmarks; else they are the network's own.
+        """
+        with torch.no_grad():
+            start = self.attributes(image)
+        follow = self.follow_contour or are_detected
+        return refinement(self.reader, image, landmarks, start, follow_contour=follow)
+
+
+class LandmarkPredictor(nn.Module):
+    """Faces from landmarks and the photo, without a network (`init=landmarks`).
+
+    Args:
+        morphable_model: shape and albedo.
+        image_size: side of the square crops, pixels.
+        map_size: side of the UV maps, texels.
+        margin: side of the crop over the size of the landmarks' box.
+        focal: in sides of the picture.
+        roughness: of the whole face.
+    """
+
+    starts_from_landmarks = True
+
+    def __init__(
+        self,
+        morphable_model: MorphableModel,
+        image_size: int = 256,
+        map_size: int = 256,
+        margin: float = 2.0,
+        focal: float = 4.5,
+        roughness: float = 0.4,
+    ) -> None:
+        super().__init__()
+        head = StatisticalHead.of_model(morphable_model, map_size, persistent=False)
+        self.reader = AttributeReader(head, margin, focal, roughness)
+        self.image_size, self.margin = image_size, margin
+
+    def refine(
+        self, image: Tensor, landmarks: Tensor, refinement: Refinement, are_detected: bool = True
+    ) -> Refined:
+        """Fit crops (B,3,image_size,image_size) to landmarks (B,68,2), pixels, and the photo."""
+        return refinement(self.reader, image, landmarks, follow_contour=are_detected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -186,3 +187,12 @@ def material_of(face: Reconstruction, statistical: bool = False) -> Material:
         specular=textures[f"specular{suffix}"].clamp(min=0),
         roughness=textures["roughness"].clamp(1e-3, 1),
     )
+
+
+def with_valid_maps(face: Reconstruction) -> Reconstruction:
+    """Return a face whose albedo maps lie in [0,1]."""
+    textures = {
+        name: value if name == "roughness" else value.clamp(0, 1)
+        for name, value in (face.textures or {}).items()
+    }
+    return replace(face, textures=textures)

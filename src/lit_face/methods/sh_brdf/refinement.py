@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from lit_face.geometry.precision import fp32_region
 from lit_face.methods.sh_brdf import losses
 from lit_face.methods.sh_brdf.objective import Objective
-from lit_face.methods.sh_brdf.predictor import with_valid_maps
-from lit_face.methods.sh_brdf.reader import AttributeReader, material_of
+from lit_face.methods.sh_brdf.reader import AttributeReader, material_of, with_valid_maps
 from lit_face.methods.sh_brdf.start import check_landmarks, landmark_start
 from lit_face.rendering.color import srgb_to_linear
 from lit_face.rendering.interpolate import barycentric, interpolate
@@ -20,6 +19,7 @@ from lit_face.rendering.rasterize import rasterize
 from lit_face.types import FaceBatch, Reconstruction, required
 
 OF_A_PERSON = ("identity", "albedo", "residual_diffuse", "residual_specular")
+_SHAPE = ("identity", "expression", "rotation", "translation", "focal")
 _MAPS = ("residual_diffuse", "residual_specular")
 RATES = {
     "identity": 0.03,
@@ -33,7 +33,9 @@ RATES = {
     "residual_specular": 0.003,
 }
 _REFRESH = 10  # steps after which the weights of the pixels follow the face
-_OUTLIER = 0.15  # error of a pixel, sRGB, at which it counts half where no skin mask is given
+_OUTLIER = (
+    0.15  # error of a pixel, linear light, at which it counts half where no skin mask is given
+)
 
 
 class Refined(NamedTuple):
@@ -59,24 +61,32 @@ class Refinement:
     Args:
         renderer: shades the faces (`conf/renderer`).
         weights: of the loss terms, by name (`objective.TERMS`).
+        steps: of the optimiser; 0 leaves the start as it is.
         landmark_share: share of the steps for the landmarks alone, where there is no network.
         map_share: share of the steps for maps and light.
-        shared_identity: all pictures show one person, with one identity and one albedo.
-        follow_contour: jaw points lie on the visible contour, as detectors of 2D points have them.
+        shared_identity: all pictures of a batch show one person, with one identity and one albedo.
+
+    Raises:
+        ValueError: a number of steps below 0, or shares that are none.
     """
 
     def __init__(
         self,
         renderer: nn.Module,
         weights: dict[str, float],
+        steps: int = 200,
         landmark_share: float = 0.15,
         map_share: float = 0.3,
         shared_identity: bool = False,
-        follow_contour: bool = True,
     ) -> None:
+        if steps < 0 or min(landmark_share, map_share) < 0 or landmark_share + map_share > 1:
+            raise ValueError(
+                f"refine should be 0 or more steps, found {steps}; landmark_share and map_share "
+                f"shares of them, found {landmark_share} and {map_share}."
+            )
         self.renderer, self.objective = renderer, Objective(weights)
+        self.steps, self.shared_identity = steps, shared_identity
         self.landmark_share, self.map_share = landmark_share, map_share
-        self.shared_identity, self.follow_contour = shared_identity, follow_contour
 
     @fp32_region()
     def __call__(
@@ -84,9 +94,9 @@ class Refinement:
         reader: AttributeReader,
         image: Tensor,
         landmarks: Tensor,
-        steps: int,
         start: Mapping[str, Tensor] | None = None,
         skin_mask: Tensor | None = None,
+        follow_contour: bool = True,
     ) -> Refined:
         """Refine a batch of square pictures.
 
@@ -94,10 +104,10 @@ class Refinement:
             reader: attributes to faces.
             image: (B,3,S,S) sRGB in [0,1].
             landmarks: (B,68,2) or (B,68,3) pixels.
-            steps: of the optimiser; 0 returns the start.
             start: raw attributes of a network; None fits the head to the landmarks.
-            skin_mask: (B,1,S,S) in [0,1]; None trusts where the head has its
-                face, and pixels far from its picture less.
+            skin_mask: (B,1,S,S) in [0,1]; None takes the head's own face, and
+                trusts pixels less whose photo and picture are far apart.
+            follow_contour: jaw points lie on the visible contour, as detectors have them.
 
         Raises:
             ValueError: landmarks, pictures or masks that cannot be used, or a loss that is not
@@ -105,126 +115,131 @@ class Refinement:
         """
         check_landmarks(landmarks)
         _check_pictures(image, skin_mask)
-        batch = FaceBatch(image=image, landmarks=landmarks, skin_mask=skin_mask)
-        size = image.shape[-1]
-        phases = self._phases(steps, has_network=start is not None)
+        phases = self._phases(has_network=start is not None)
         if start is None:
-            start = landmark_start(reader, landmarks, size)
-        values = self._variables(reader, start)
-        before = self._errors(reader, values, batch)
-        for names, count, with_photo in phases:
-            self._descend(reader, values, batch, names, count, with_photo)
-        with torch.no_grad():
-            face = self._face(reader, values, size, len(image))
-            after = self._errors(reader, values, batch)
-        return Refined(with_valid_maps(face), before, after)
+            start = landmark_start(reader, landmarks, image.shape[-1])
+        batch = FaceBatch(image=image, landmarks=landmarks, skin_mask=skin_mask)
+        fit = _Fit(self, reader, batch, follow_contour, start)
+        before = fit.errors()
+        for phase in phases:
+            fit.descend(phase)
+        return Refined(with_valid_maps(fit.face()), before, fit.errors())
 
-    def _phases(self, steps: int, has_network: bool) -> list[tuple[tuple[str, ...], int, bool]]:
-        """Return what is free, for how many steps, and whether the photo counts."""
-        shape = ("identity", "expression", "rotation", "translation", "focal")
-        first = 0 if has_network else round(self.landmark_share * steps)
-        last = round(self.map_share * steps)
-        middle = steps - first - last
+    def _phases(self, has_network: bool) -> list[_Phase]:
+        first = 0 if has_network else round(self.landmark_share * self.steps)
+        last = round(self.map_share * self.steps)
         return [
-            (shape, first, False),
-            ((*shape, "albedo", "light"), middle, True),
-            ((*_MAPS, "light"), last, True),
+            _Phase(_SHAPE, first, with_photo=False),
+            _Phase((*_SHAPE, "albedo", "light"), self.steps - first - last),
+            _Phase((*_MAPS, "light"), last),
         ]
 
-    def _variables(self, reader: AttributeReader, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return leaves; what belongs to a person has one row where identity is shared."""
-        values = {name: value.detach().float().clone() for name, value in start.items()}
-        count, side = len(values["rotation"]), reader.head.map_size
-        for name in _MAPS:
-            if name not in values:
-                values[name] = values["rotation"].new_zeros(count, 3, side, side)
-        if self.shared_identity:
-            for name in OF_A_PERSON:
-                values[name] = values[name].mean(0, keepdim=True)
-        return values
 
-    def _descend(
+class _Phase(NamedTuple):
+    """Which attributes are free, for how many steps, and whether the photo counts."""
+
+    free: tuple[str, ...]
+    steps: int
+    with_photo: bool = True
+
+
+class _Fit:
+    """The attributes of one batch on their way; what belongs to a person may have one row."""
+
+    def __init__(
         self,
+        settings: Refinement,
         reader: AttributeReader,
-        values: dict[str, Tensor],
         batch: FaceBatch,
-        names: tuple[str, ...],
-        steps: int,
-        with_photo: bool,
+        follow_contour: bool,
+        start: Mapping[str, Tensor],
     ) -> None:
-        if not steps:
+        self.settings, self.reader, self.batch = settings, reader, batch
+        self.follow_contour = follow_contour
+        self.size = (batch.image.shape[-2], batch.image.shape[-1])
+        self.values = {name: value.detach().float().clone() for name, value in start.items()}
+        side = reader.head.map_size
+        for name in _MAPS:
+            if name not in self.values:
+                self.values[name] = batch.image.new_zeros(len(batch), 3, side, side)
+        if settings.shared_identity:
+            for name in OF_A_PERSON:
+                self.values[name] = self.values[name].mean(0, keepdim=True)
+
+    def descend(self, phase: _Phase) -> None:
+        """Minimise the losses over the free attributes."""
+        if not phase.steps:
             return
-        for name, value in values.items():
-            value.requires_grad_(name in names)
-        groups = [{"params": [values[name]], "lr": RATES[name]} for name in names]
-        optimizer = torch.optim.Adam(groups)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        weight: Tensor | None = None
-        for step in range(steps):
-            face = self._face(reader, values, batch.image.shape[-1], len(batch))
-            if with_photo:
-                rendered, mask = self._render(face, batch)
-                if weight is None or step % _REFRESH == 0:
-                    weight = self._pixel_weight(reader, face, rendered, mask, batch)
-                rendered_mask = mask * weight
-            else:
-                rendered, rendered_mask = batch.image, torch.zeros_like(batch.image[:, :1])
-            terms = self.objective.terms(face, rendered, rendered_mask, batch, reader.head)
-            loss = self.objective.total(terms, {})
+        free = [self.values[name].requires_grad_() for name in phase.free]
+        optimizer = torch.optim.Adam(
+            [{"params": [v], "lr": RATES[n]} for n, v in zip(phase.free, free, strict=True)]
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, phase.steps)
+        for step in range(phase.steps):
+            loss = self._loss(phase.with_photo, refresh=step % _REFRESH == 0)
             if not torch.isfinite(loss):
                 raise ValueError(f"refine: the loss is {loss.item()} after {step} steps.")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        for value in values.values():
+        for value in free:
             value.requires_grad_(False)
 
-    def _face(
-        self, reader: AttributeReader, values: Mapping[str, Tensor], size: int, count: int
-    ) -> Reconstruction:
-        attributes = {name: value.expand(count, *value.shape[1:]) for name, value in values.items()}
-        face: Reconstruction = reader(attributes, size, self.follow_contour)
+    def face(self) -> Reconstruction:
+        """Return the faces as they are now."""
+        count = len(self.batch)
+        attributes = {name: v.expand(count, *v.shape[1:]) for name, v in self.values.items()}
+        face: Reconstruction = self.reader(attributes, self.size[0], self.follow_contour)
         return face
 
-    def _render(self, face: Reconstruction, batch: FaceBatch) -> tuple[Tensor, Tensor]:
-        size = (batch.image.shape[-2], batch.image.shape[-1])
-        picture = self.renderer(
-            face.vertices, face.faces, face.uv, face.camera, size, material_of(face), face.light
-        )
-        return picture.image, picture.mask.detach()
-
     @torch.no_grad()
-    def _pixel_weight(
-        self,
-        reader: AttributeReader,
-        face: Reconstruction,
-        rendered: Tensor,
-        mask: Tensor,
-        batch: FaceBatch,
-    ) -> Tensor:
-        if batch.skin_mask is not None:
-            return batch.skin_mask
-        shown = seen_face(reader, face, (batch.image.shape[-2], batch.image.shape[-1]))
-        error = (rendered - srgb_to_linear(batch.image)).abs().mean(1, keepdim=True)
-        return shown * mask / (1 + (error / _OUTLIER).square())
-
-    @torch.no_grad()
-    def _errors(
-        self, reader: AttributeReader, values: Mapping[str, Tensor], batch: FaceBatch
-    ) -> dict[str, Tensor]:
+    def errors(self) -> dict[str, Tensor]:
         """Return `photo_l1` and `landmarks_px` of every face."""
-        face = self._face(reader, values, batch.image.shape[-1], len(batch))
-        rendered, mask = self._render(face, batch)
-        size = (batch.image.shape[-2], batch.image.shape[-1])
-        shown = seen_face(reader, face, size) if batch.skin_mask is None else batch.skin_mask
-        photo = srgb_to_linear(batch.image)
-        true = required(batch.landmarks, "landmarks", "refine")
+        face = self.face()
+        rendered, mask = self._render(face)
+        shown = self.batch.skin_mask
+        if shown is None:
+            shown = seen_face(self.reader, face, self.size)
+        true = required(self.batch.landmarks, "landmarks", "refine")
         distance = (face.landmarks[..., :2] - true[..., :2]).norm(dim=-1)
+        photo = srgb_to_linear(self.batch.image)
         return {
             "photo_l1": losses.photometric_errors(rendered, photo, mask * shown),
             "landmarks_px": distance.mean(1),
         }
+
+    def _loss(self, with_photo: bool, refresh: bool) -> Tensor:
+        face, batch, objective = self.face(), self.batch, self.settings.objective
+        if with_photo:
+            rendered, mask = self._render(face)
+            if refresh:
+                self._weight = self._pixel_weight(face, rendered)
+            mask = mask * self._weight
+        else:
+            rendered, mask = batch.image, torch.zeros_like(batch.image[:, :1])
+        terms = objective.terms(face, rendered, mask, batch, self.reader.head)
+        return objective.total(terms, {})
+
+    def _render(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
+        picture = self.settings.renderer(
+            face.vertices,
+            face.faces,
+            face.uv,
+            face.camera,
+            self.size,
+            material_of(face),
+            face.light,
+        )
+        return picture.image, picture.mask.detach()
+
+    @torch.no_grad()
+    def _pixel_weight(self, face: Reconstruction, rendered: Tensor) -> Tensor:
+        if self.batch.skin_mask is not None:
+            return self.batch.skin_mask
+        photo = srgb_to_linear(self.batch.image)
+        error = (rendered - photo).abs().mean(1, keepdim=True)
+        return seen_face(self.reader, face, self.size) / (1 + (error / _OUTLIER).square())
 
 
 def seen_face(reader: AttributeReader, face: Reconstruction, size: tuple[int, int]) -> Tensor:
