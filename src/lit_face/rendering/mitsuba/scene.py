@@ -84,7 +84,7 @@ class FaceScene:
         self.parameters = mi.traverse(self.scene)
         self._integrators: dict[Integrator, Any] = {}
         self._map_sides: dict[str, int] = {}
-        self._sensors: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._sensors: dict[tuple[tuple[int, int], bool], tuple[Any, Any]] = {}
 
     def fits(self, faces: Tensor, uv: Tensor, variant: str) -> bool:
         """Whether this scene can show another mesh."""
@@ -142,7 +142,7 @@ class FaceScene:
             self.scene,
             self.parameters,
             mi.TensorXf(grad.contiguous()),
-            sensor=self._sensor(view),
+            sensor=self._sensor(view, has_border=integrator == "direct_projective"),
             seed=seed,
             spp=samples,
         )
@@ -167,14 +167,15 @@ class FaceScene:
         self.parameters[f"face.bsdf.{name}.to_uv"] = move
         self._map_sides[name] = side
 
-    def _sensor(self, view: View) -> Any:
+    def _sensor(self, view: View, has_border: bool = False) -> Any:
         import mitsuba as mi
 
         height, width = view.size
-        if view.size not in self._sensors:
-            sensor = mi.load_dict(_sensor_description(view.size))
-            self._sensors[view.size] = sensor, mi.traverse(sensor)
-        sensor, parameters = self._sensors[view.size]
+        key = view.size, has_border
+        if key not in self._sensors:
+            sensor = mi.load_dict(_sensor_description(view.size, has_border))
+            self._sensors[key] = sensor, mi.traverse(sensor)
+        sensor, parameters = self._sensors[key]
         parameters["x_fov"] = 2 * math.degrees(math.atan(width / (2 * view.focal)))
         parameters["principal_point_offset_x"] = 0.5 - (view.center[0] + 0.5) / width
         parameters["principal_point_offset_y"] = 0.5 - (view.center[1] + 0.5) / height
@@ -230,7 +231,9 @@ def _mesh(faces: Tensor, uv: Tensor, has_lobe: bool) -> Any:
     start = np.tile(np.eye(3, dtype=np.float32), (len(uv) // 3 + 1, 1))[: len(uv)]
     parameters["vertex_positions"] = mi.Float(start.ravel())
     parameters["faces"] = mi.UInt(faces.detach().cpu().numpy().astype(np.uint32).ravel())
-    parameters["vertex_texcoords"] = mi.Float(uv.detach().cpu().float().numpy().ravel())
+    # Row 0 of a map is v = 1 in this house and v = 0 in Mitsuba.
+    uv_down = torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=1)
+    parameters["vertex_texcoords"] = mi.Float(uv_down.detach().cpu().float().numpy().ravel())
     parameters.update()
     return mesh
 
@@ -243,7 +246,7 @@ def _integrator_description(name: Integrator) -> dict[str, Any]:
     return {"type": "direct_projective", "hide_emitters": True, "sppi": 0, "guiding": "none"}
 
 
-def _sensor_description(size: tuple[int, int]) -> dict[str, Any]:
+def _sensor_description(size: tuple[int, int], has_border: bool) -> dict[str, Any]:
     import mitsuba as mi
 
     height, width = size
@@ -261,6 +264,7 @@ def _sensor_description(size: tuple[int, int]) -> dict[str, Any]:
             "pixel_format": "rgba",
             "component_format": "float32",
             "rfilter": {"type": "box"},
+            "sample_border": has_border,
         },
         "sampler": {"type": "independent"},
     }
