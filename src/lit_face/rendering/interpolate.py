@@ -63,17 +63,31 @@ def fragments_of(
     """
     batch, height, width = face_index.shape
     pixel, vertex = _corners(face_index, faces, image_vertices.shape[1])
-    points = image_vertices.flatten(0, 1)[vertex]
-    row = torch.div(pixel, width, rounding_mode="floor") % height
-    x = points[..., 0] - (pixel % width).to(points.dtype)[:, None]
-    y = points[..., 1] - row.to(points.dtype)[:, None]
+    planes = image_vertices.flatten(0, 1).T.contiguous()  # reads planes faster than points
+    corners = planes.index_select(1, vertex.T.flatten()).view(3, 3, -1)
+    line = torch.div(pixel, width, rounding_mode="floor")
+    column, row = pixel - line * width, line % height
+    weights = weights_at(corners, column, row, perspective)
+    return Fragments(pixel, vertex, weights.T.contiguous(), (batch, height, width))
+
+
+def weights_at(corners: Tensor, column: Tensor, row: Tensor, perspective: bool) -> Tensor:
+    """Return the barycentric weights (3,N) of pixels in triangles.
+
+    Args:
+        corners: (3,3,N): x, y, depth in image space by corner.
+        column: (N,) x of the pixels' centres.
+        row: (N,) y of the pixels' centres.
+        perspective: as in `fragments_of`.
+    """
+    x, y = corners[0] - column.to(corners.dtype), corners[1] - row.to(corners.dtype)
     # Twice the signed areas opposite each corner, relative to the pixel as in the rasteriser.
-    areas = x.roll(-1, 1) * y.roll(-2, 1) - y.roll(-1, 1) * x.roll(-2, 1)
+    pairs = ((1, 2), (2, 0), (0, 1))
+    areas = torch.stack([x[i] * y[j] - y[i] * x[j] for i, j in pairs])
     if perspective:
-        areas = areas / points[..., 2]
-    total = areas.sum(1, keepdim=True)
-    weights = areas / torch.where(total == 0, 1.0, total)
-    return Fragments(pixel, vertex, weights, (batch, height, width))
+        areas = areas / corners[2]
+    total = areas.sum(0)
+    return areas / torch.where(total == 0, 1.0, total)
 
 
 def barycentric(

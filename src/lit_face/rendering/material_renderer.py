@@ -15,10 +15,9 @@ from lit_face.geometry.sampling import sample_image
 from lit_face.geometry.spherical_harmonics import band_count
 from lit_face.geometry.uv import uv_to_texels
 from lit_face.rendering.environment import clamped_light, sample_environment, sh_to_environment
-from lit_face.rendering.interpolate import fragments_of
 from lit_face.rendering.light_maps import irradiance_map
 from lit_face.rendering.material import Material, Radiance
-from lit_face.rendering.packing import Packing, unit_planes
+from lit_face.rendering.packing import Packing, pack, unit_planes
 from lit_face.rendering.rasterize import Kernel, check_mesh, rasterize
 from lit_face.rendering.renderer import normals_to_camera
 from lit_face.rendering.specular import lobe_specular, prefiltered_specular
@@ -101,42 +100,55 @@ class RasterMaterialRenderer(nn.Module):
         face_index = rasterize(
             image_vertices.detach(), faces, size, kernel=self.kernel, perspective=perspective
         )
-        fragments = fragments_of(image_vertices, faces, face_index, perspective)
-        packing = Packing.of(fragments)
-
+        packing = pack(image_vertices, faces, face_index, perspective)
         attributes = [
             normals_to_camera(vertex_normals(vertices, faces), camera),
             uv.to(vertices).expand(len(vertices), -1, -1),
         ]
         if transfer is not None:
             attributes.append(_shadowing(transfer, light / math.pi, camera))
-        values = packing.to_rows(fragments.interpolate(torch.cat(attributes, dim=-1)))
+        planes = torch.cat([part.permute(2, 0, 1).flatten(1) for part in attributes])
+        values = packing.interpolate(planes)
         normals, uv_rows, shadowing = values[:, :3], values[:, 3:5].mT, values[:, 5:]
         normals = unit_planes(normals)
         irradiance = _irradiance(light / math.pi, normals, shadowing)
-        colors = _read(material.diffuse, uv_rows).clamp(min=0) * irradiance
+        diffuse, specular, roughness = _read_material(material, uv_rows, self.specular != "none")
+        colors = diffuse.clamp(min=0) * irradiance
         if self.specular != "none":
             view = _directions_to_camera(packing, camera)
-            colors = colors + self._reflection(material, light, normals, view, uv_rows)
+            colors = colors + self._reflection(light, normals, view, specular, roughness)
         mask = (face_index >= 0).unsqueeze(1).to(vertices.dtype)
         return Radiance(packing.to_image(colors), mask)
 
     def _reflection(
-        self, material: Material, light: Tensor, normals: Tensor, view: Tensor, uv: Tensor
+        self, light: Tensor, normals: Tensor, view: Tensor, specular: Tensor, roughness: Tensor
     ) -> Tensor:
         """Return (B,3,M) radiance of the specular lobe."""
-        specular = _read(material.specular, uv)
-        roughness = _read(material.roughness, uv)[:, 0]
         if self.specular == "prefiltered":
             return prefiltered_specular(light, normals, view, specular, roughness)
         environment = sh_to_environment(light, LOBE_MAP_SIZE, clamp=self.clamp_light)
         return lobe_specular(environment, normals, view, specular, roughness, self.lobe_samples)
 
 
+def _read_material(material: Material, uv: Tensor, has_lobe: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Read maps at (B,M,2): diffuse (B,3,M), specular (B,1|3,M) and roughness (B,M) or (B,1).
+
+    Maps of one size are read together, which is faster. Without a lobe only diffuse is read.
+    """
+    constant = material.roughness.shape[-1] == 1
+    if not has_lobe:
+        return _read(material.diffuse, uv), material.specular[..., 0], material.roughness[:, 0, 0]
+    maps = [material.diffuse, material.specular] + ([] if constant else [material.roughness])
+    if len({part.shape[-2:] for part in maps}) == 1:
+        channels = [part.shape[1] for part in maps]
+        found = list(_read(torch.cat(maps, dim=1), uv).split(channels, dim=1))
+    else:
+        found = [_read(part, uv) for part in maps]
+    roughness = material.roughness[:, :, 0] if constant else found[2]
+    return found[0], found[1], roughness[:, 0]
+
+
 def _read(maps: Tensor, uv: Tensor) -> Tensor:
-    """Read (B,C,S,S) maps at (B,M,2): (B,C,M); (B,C,1,1) are the same everywhere: (B,C,1)."""
-    if maps.shape[-1] == 1:
-        return maps[..., 0]
     return sample_image(maps, uv_to_texels(uv, maps.shape[-1]))
 
 

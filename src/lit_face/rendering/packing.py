@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
-from lit_face.rendering.interpolate import Fragments
+from lit_face.geometry.precision import fp32_region
+from lit_face.rendering.interpolate import weights_at
 
 
 @dataclass(eq=False)
 class Packing:
-    """Where the fragments of a batch lie in (B,M) rows, M the most that any image has.
+    """The covered pixels of a batch in planes (B,C,M), M the most that any image has.
 
     Attributes:
-        slot: (N,) place of each fragment in the flattened (B,M).
         pixel: (B,M) index into the flattened (H,W); H * W in the unused places.
+        vertex: (3,B*M) corners of the seen face, index into the flattened (B,V); 0 in the unused.
+        weights: (3,B*M) barycentric, sum 1; 0 in the unused places.
         size: H, W.
     """
 
-    slot: Tensor
     pixel: Tensor
+    vertex: Tensor
+    weights: Tensor
     size: tuple[int, int]
 
-    @classmethod
-    def of(cls, fragments: Fragments) -> Self:
-        """Pack fragments, which come image after image."""
-        batch, height, width = fragments.shape
-        area = height * width
-        image = torch.div(fragments.pixel, area, rounding_mode="floor")
-        counts = torch.bincount(image, minlength=batch)
-        longest = max(int(counts.max()), 1) if batch else 1
-        first = counts.cumsum(0) - counts
-        rank = torch.arange(len(image), device=image.device) - first[image]
-        slot = image * longest + rank
-        pixel = torch.full((batch * longest,), area, device=image.device)
-        pixel[slot] = fragments.pixel - image * area
-        return cls(slot, pixel.view(batch, longest), (height, width))
-
-    def to_rows(self, values: Tensor) -> Tensor:
-        """Spread (N,C) values to planes (B,C,M), 0 in the unused places."""
-        rows = values.new_zeros(self.pixel.numel(), values.shape[1])
-        rows = rows.index_copy(0, self.slot, values).view(*self.pixel.shape, -1)
-        return rows.mT.contiguous()
+    def interpolate(self, attributes: Tensor) -> Tensor:
+        """Interpolate attributes of vertices, planes (C,B*V): (B,C,M)."""
+        corners = attributes.index_select(1, self.vertex.flatten())
+        corners = corners.view(-1, *self.weights.shape)
+        values = (corners * self.weights).sum(1)
+        return values.view(-1, *self.pixel.shape).transpose(0, 1)
 
     def to_image(self, values: Tensor) -> Tensor:
         """Write (B,C,M) values into (B,C,H,W) images that are 0 elsewhere."""
@@ -55,9 +43,43 @@ class Packing:
 
     def centres(self, dtype: torch.dtype) -> Tensor:
         """Return the pixels' centres (B,3,M), homogeneous: x, y, 1."""
-        row = torch.div(self.pixel, self.size[1], rounding_mode="floor")
-        column = self.pixel - row * self.size[1]
+        column, row = _column_and_row(self.pixel, self.size[1])
         return torch.stack([column, row, torch.ones_like(row)], dim=1).to(dtype)
+
+
+@fp32_region()
+def pack(image_vertices: Tensor, faces: Tensor, face_index: Tensor, perspective: bool) -> Packing:
+    """Pack the covered pixels; arguments as in `lit_face.rendering.interpolate.fragments_of`."""
+    batch, height, width = face_index.shape
+    area = height * width
+    flat = face_index.flatten()
+    source = (flat >= 0).nonzero().squeeze(1)  # image after image
+    image = torch.div(source, area, rounding_mode="floor")
+    counts = torch.bincount(image, minlength=batch)
+    longest = max(int(counts.max()), 1) if batch else 1
+    images = torch.arange(batch, device=flat.device)
+    # Fragment i of the batch goes to place i plus the unused places of the images before.
+    slot = torch.arange(len(source), device=flat.device) + (
+        images * longest - counts.cumsum(0) + counts
+    ).index_select(0, image)
+    pixel = torch.full((batch * longest,), area, device=flat.device)
+    pixel = pixel.index_copy(0, slot, source - image * area)
+    # Unused places point at a face that is seen, so that nothing there is infinite.
+    seen = face_index.flatten(1).amax(1).clamp(min=0).repeat_interleave(longest)
+    seen = seen.index_copy(0, slot, flat.index_select(0, source))
+    vertex = faces.T.contiguous().index_select(1, seen).view(3, batch, longest)
+    vertex = (vertex + images[:, None] * image_vertices.shape[1]).view(3, -1)
+
+    planes = image_vertices.flatten(0, 1).T.contiguous()
+    corners = planes.index_select(1, vertex.flatten()).view(3, 3, -1)
+    weights = weights_at(corners, *_column_and_row(pixel, width), perspective)
+    weights = torch.where(pixel < area, weights, 0.0)
+    return Packing(pixel.view(batch, longest), vertex, weights, (height, width))
+
+
+def _column_and_row(pixel: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    row = torch.div(pixel, width, rounding_mode="floor")
+    return pixel - row * width, row
 
 
 def unit_planes(vectors: Tensor) -> Tensor:
