@@ -13,7 +13,7 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.methods.sh_brdf import losses
 from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.methods.sh_brdf.network import SHBRDFNetwork, map_size_problems
-from lit_face.methods.sh_brdf.objective import TERMS, Objective
+from lit_face.methods.sh_brdf.objective import Objective, weight_problem
 from lit_face.methods.sh_brdf.predictor import SHBRDFPredictor
 from lit_face.methods.sh_brdf.reader import AttributeReader, material_of, with_valid_maps
 from lit_face.methods.sh_brdf.stages import Schedule, stage_problems
@@ -34,8 +34,8 @@ class SHBRDFModule(pl.LightningModule):
         stages: by name, in order: epochs, encoder_lr, decoder_lr, final (`Stage`).
         weights: of the loss terms, by name (`objective.TERMS`).
         image_size: side of the crops, pixels.
-        linear_photo: compare pictures in linear light; else as sRGB values, in which dark skin
-            counts as much as light skin.
+        linear_photo: see `Objective`.
+        blur_render: see `Objective`.
         consistency_half_life: epochs of learning decoders after which the weight of
             `consistency_diffuse` has halved; the paper has 1.
         follow_contour: jaw points of the data lie on the visible contour (2D annotations).
@@ -57,6 +57,7 @@ class SHBRDFModule(pl.LightningModule):
         weights: dict[str, float],
         image_size: int,
         linear_photo: bool = False,
+        blur_render: bool = False,
         consistency_half_life: float = 1.0,
         follow_contour: bool = True,
         margin: float = 1.6,
@@ -67,7 +68,7 @@ class SHBRDFModule(pl.LightningModule):
         super().__init__()
         self.network, self.renderer = network, renderer
         self.make_optimizer, self.schedule = optimizer, Schedule(stages)
-        self.objective = Objective(weights, linear_photo)
+        self.objective = Objective(weights, linear_photo, blur_render)
         self.image_size = image_size
         self.consistency_half_life = consistency_half_life
         self.follow_contour = follow_contour
@@ -95,9 +96,8 @@ class SHBRDFModule(pl.LightningModule):
                 f"image_size is {method['image_size']} but data.image_size is "
                 f"{data['image_size']}; they must be equal."
             )
-        unknown = sorted(set(method["weights"]) - set(TERMS))
-        if unknown:
-            problems.append(f"weights: there is no loss {unknown}; there are {', '.join(TERMS)}.")
+        if problem := weight_problem(method["weights"]):
+            problems.append(problem)
         return [f"method.{problem}" for problem in problems]
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:

@@ -31,6 +31,7 @@ TERMS = (
     "smooth_specular",
     "range_diffuse",
     "range_specular",
+    "grey_specular",
 )
 
 
@@ -39,12 +40,21 @@ class Objective:
 
     Args:
         weights: some of `TERMS`; what is left out or 0 is not computed.
-        linear_photo: see `SHBRDFModule`.
+        linear_photo: compare pictures in linear light; else as sRGB values, in which dark skin
+            counts as much as light skin.
+        blur_render: blur pictures of faces a little before they are compared, as NextFace does.
+
+    Raises:
+        ValueError: a loss that there is not.
     """
 
-    def __init__(self, weights: Mapping[str, float], linear_photo: bool = False) -> None:
+    def __init__(
+        self, weights: Mapping[str, float], linear_photo: bool = False, blur_render: bool = False
+    ) -> None:
+        if problem := weight_problem(weights):
+            raise ValueError(problem)
         self.weights = {name: float(value) for name, value in weights.items() if value}
-        self.linear_photo = linear_photo
+        self.linear_photo, self.blur_render = linear_photo, blur_render
 
     @fp32_region()
     def terms(
@@ -91,6 +101,8 @@ class Objective:
         }
 
     def _photo(self, rendered: Tensor, mask: Tensor, batch: FaceBatch) -> Tensor:
+        if self.blur_render:
+            rendered = losses.smooth_image(rendered)
         if self.linear_photo:
             return losses.photometric(rendered, srgb_to_linear(batch.image), mask)
         return losses.photometric(linear_to_srgb(rendered), batch.image, mask)
@@ -116,7 +128,16 @@ class Objective:
             found[f"consistency_{kind}"] = losses.map_consistency(
                 maps, statistical.expand_as(maps).detach(), head.coverage
             )
+        found["grey_specular"] = losses.map_grey(textures["specular"], head.coverage)
         return found
+
+
+def weight_problem(weights: Mapping[str, float]) -> str | None:
+    """Say which weights belong to no loss, in the words of the option."""
+    unknown = sorted(set(weights) - set(TERMS))
+    return (
+        f"weights: there is no loss {unknown}; there are {', '.join(TERMS)}." if unknown else None
+    )
 
 
 def _light_of(face: Reconstruction) -> Tensor:
