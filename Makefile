@@ -35,6 +35,7 @@ bench: setup
 	$(BIN)/python bench/training_step.py
 	$(BIN)/python bench/face_finder.py
 	$(BIN)/python bench/reconstruct.py
+	$(BIN)/python bench/ray_tracing.py
 
 clean:
 	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .coverage

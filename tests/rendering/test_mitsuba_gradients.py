@@ -127,9 +127,9 @@ def test_motion_inside_the_outline_has_the_right_gradient():
 
     Per vertex the gradient is noise for the most part, as many vertices share a pixel.
     """
-    renderer = MitsubaRenderer(samples=1024, independent_gradients=False)
+    renderer = MitsubaRenderer(samples=512, independent_gradients=False)
     raster = RasterMaterialRenderer(specular="quadrature")
-    values, faces, uv = inputs(subdivisions=5)
+    values, faces, uv = inputs()
     ramp = torch.arange(32.0) - 15.5
     weights = (pixel_weights() != 0) * (ramp + ramp[:, None] + 4) / 10
     x, y, z = values["vertices"].unbind(-1)
@@ -189,13 +189,9 @@ def test_only_wanted_gradients_are_computed():
 
 
 def test_silhouette_integrator_feels_the_outline_move():
-    """Light on a ball that grows: more pixels are lit, which 'direct' cannot see.
-
-    On a ball that fills more than half of the picture Mitsuba 3.9 finds about half of the slope.
-    """
+    """Light on a ball that grows: more pixels are lit, which 'direct' cannot see."""
     values, faces, uv = inputs(subdivisions=3)
     values["diffuse"] = torch.full_like(values["diffuse"], 0.5)
-    values["vertices"] = 0.5 * values["vertices"]
     slopes = {}
     for name in ("direct", "direct_projective"):
         renderer = MitsubaRenderer(samples=32, integrator=name)
@@ -207,5 +203,5 @@ def test_silhouette_integrator_feels_the_outline_move():
         for factor in (1.02, 0.98)
     ]
     expected = (sides[0] - sides[1]) / 0.04
-    assert slopes["direct_projective"] == pytest.approx(expected, rel=0.15)
+    assert slopes["direct_projective"] == pytest.approx(expected, rel=0.08)
     assert abs(slopes["direct"]) < 0.3 * expected

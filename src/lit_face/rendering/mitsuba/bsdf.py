@@ -58,9 +58,12 @@ def _make_class() -> type:
             return dr.maximum(self.roughness.eval_1(si, active), _SMALLEST_ROUGHNESS)
 
         def _is_lit(self, si: Any, wo: Any, active: Any) -> Any:
-            """Both directions in front of the shading plane and of the triangle."""
-            triangle = si.to_local(si.n)
-            in_front = (dr.dot(triangle, si.wi) > 0) & (dr.dot(triangle, wo) > 0)
+            """Both directions in front of the shading plane, the light of the triangle as well.
+
+            A triangle that looks away from the camera does not end it: of the two at an edge of
+            the silhouette Mitsuba takes either, and half of the outline's gradient would be lost.
+            """
+            in_front = dr.dot(si.to_local(si.n), wo) > 0
             return active & (si.wi.z > 0) & (wo.z > _SMALLEST_COSINE) & in_front
 
         def _value(self, si: Any, wo: Any, active: Any) -> Any:
