@@ -80,7 +80,6 @@ class FFHQPhotometricBenchmark:
         masker: SkinMasker | None = None,
         examples: int = 6,
     ) -> None:
-        self.is_miniature = root is None
         self.batch_size, self.workers, self.examples = batch_size, workers, examples
         folder = miniature_ffhq(miniature_images) if root is None else Path(root).expanduser()
         options: dict[str, Any] = {
@@ -95,6 +94,7 @@ class FFHQPhotometricBenchmark:
         self.dataset = FFHQDataset(folder, "val", **options)
         self.training = FFHQDataset(folder, "train", **options)
         self.truth = FFHQTruth(folder) if has_truth(folder) else None
+        self.is_miniature = self.truth is not None
         self.model = morphable_model if self.truth is None else self.truth.model
 
     @torch.no_grad()

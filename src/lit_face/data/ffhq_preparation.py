@@ -109,7 +109,8 @@ def _annotate(
     except ValueError as error:
         log.warning("%s: %s", name, error)
         return
-    if masker is None or key in layout.masks:
+    nowhere_to_look = points is None and landmarker is None
+    if masker is None or key in layout.masks or nowhere_to_look:
         return
     mask = np.zeros(image.shape[:2], np.uint8)
     if points is not None:
@@ -134,8 +135,10 @@ def _points(
     known = layout.landmarks.get(key)
     if known is not None or points is not None:
         return read_points(known, points, width / side, (width, height))
+    if landmarker is None:
+        return None
     if not _is_newer(file, layout.root / layout.folder / name):
-        found = None if landmarker is None else _largest_face(landmarker, image)
+        found = _largest_face(landmarker, image)
         with atomic_write(file) as temporary:
             np.save(temporary, np.zeros((0, 2)) if found is None else np.asarray(found))
     stored = np.load(file, allow_pickle=False)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lit_face.data.ffhq_alignment import ffhq_alignment
+from lit_face.data.ffhq_truth import face_skin
 from lit_face.data.miniature import write_marker
 from lit_face.data.miniature_ffhq_files import PicturesToWrite, write_metadata, write_pictures
 from lit_face.data.photographs.camera import pose_camera, white_balance
@@ -31,7 +32,7 @@ from lit_face.rendering.color import srgb_to_linear
 
 log = logging.getLogger("lit_face")
 
-VERSION = 3
+VERSION = 4
 SEED = 1024
 PICTURE_SIZE = 256
 SMALLEST = 16
@@ -164,6 +165,9 @@ def make_pictures(model: ProceduralHead, plan: FFHQPlan, rows: Tensor) -> Pictur
         camera=camera,
         light=sample_lights(keys).coefficients() * white_balance(keys)[:, None],
         person=plan.person[rows],
+        tone_deg=typology_angle_deg(
+            srgb_to_linear(model.albedo(coefficients["albedo"]).clamp(0.01, 1)), face_skin(model)
+        ),
     )
 
 

@@ -35,6 +35,7 @@ class PicturesToWrite:
         camera: head space to pixels.
         light: (B,25,3) radiance, camera frame.
         person: (B,) int64.
+        tone_deg: (B,) individual typology angle, degrees.
     """
 
     image: Tensor
@@ -46,6 +47,7 @@ class PicturesToWrite:
     camera: AffineCamera
     light: Tensor
     person: Tensor
+    tone_deg: Tensor
 
 
 def numbered(tree: str, number: int, suffix: str) -> str:
@@ -69,6 +71,7 @@ def write_pictures(folder: Path, numbers: list[int], pictures: PicturesToWrite) 
             "camera": pictures.camera.matrix[row].numpy(),
             "light": pictures.light[row].numpy(),
             "person": pictures.person[row].numpy(),
+            "tone_deg": pictures.tone_deg[row].numpy(),
         }
         np.savez(folder / "truth" / f"{number:05d}.npz", **truth)
 
