@@ -43,8 +43,8 @@ class MitsubaRenderer(nn.Module):
 
     Args:
         samples: rays a pixel; 8 for training, some hundred for a picture to look at.
-        integrator: 'direct', or 'direct_projective', whose gradients know of moving silhouettes at
-            about three times the cost; of little use on meshes that UV seams cut open.
+        integrator: 'direct', or 'direct_projective', whose gradients know of moving silhouettes
+            (not of moving shadows) and cost more; for meshes without cuts along UV seams.
         specular: false leaves the lobe out. (A specular map of 0 does not: Schlick's share at
             grazing angles stays.)
         environment_size: height and width of the map on which the light is drawn.
