@@ -24,6 +24,7 @@ from lit_face.rendering.specular import lobe_specular, prefiltered_specular
 from lit_face.rendering.transfer import shadowed_irradiance
 
 LOBE_MAP_SIZE = (126, 254)  # of the light that 'quadrature' reads
+LOBE_BANDS = 9  # of clamped light that 'prefiltered' blurs; the lobe leaves little of finer ones
 _POLAR_STEPS = 6
 
 Camera = AffineCamera | PerspectiveCamera
@@ -93,8 +94,7 @@ class RasterMaterialRenderer(nn.Module):
         check_mesh(vertices, faces)
         _check_light(light, len(vertices))
         _check_scene(vertices, uv, material, transfer)
-        if self.clamp_light:
-            light = clamped_light(light)
+        gathered = clamped_light(light) if self.clamp_light else light
         perspective = isinstance(camera, PerspectiveCamera)
         image_vertices = camera.project(vertices)
         face_index = rasterize(
@@ -106,12 +106,12 @@ class RasterMaterialRenderer(nn.Module):
             uv.to(vertices).expand(len(vertices), -1, -1),
         ]
         if transfer is not None:
-            attributes.append(_shadowing(transfer, light / math.pi, camera))
+            attributes.append(_shadowing(transfer, gathered / math.pi, camera))
         planes = torch.cat([part.permute(2, 0, 1).flatten(1) for part in attributes])
         values = packing.interpolate(planes)
         normals, uv_rows, shadowing = values[:, :3], values[:, 3:5].mT, values[:, 5:]
         normals = unit_planes(normals)
-        irradiance = _irradiance(light / math.pi, normals, shadowing)
+        irradiance = _irradiance(gathered / math.pi, normals, shadowing)
         diffuse, specular, roughness = _read_material(material, uv_rows, self.specular != "none")
         colors = diffuse.clamp(min=0) * irradiance
         if self.specular != "none":
@@ -124,10 +124,12 @@ class RasterMaterialRenderer(nn.Module):
         self, light: Tensor, normals: Tensor, view: Tensor, specular: Tensor, roughness: Tensor
     ) -> Tensor:
         """Return (B,3,M) radiance of the specular lobe."""
-        if self.specular == "prefiltered":
-            return prefiltered_specular(light, normals, view, specular, roughness)
-        environment = sh_to_environment(light, LOBE_MAP_SIZE, clamp=self.clamp_light)
-        return lobe_specular(environment, normals, view, specular, roughness, self.lobe_samples)
+        if self.specular == "quadrature":
+            environment = sh_to_environment(light, LOBE_MAP_SIZE, clamp=self.clamp_light)
+            return lobe_specular(environment, normals, view, specular, roughness, self.lobe_samples)
+        if self.clamp_light:
+            light = clamped_light(light, max(band_count(light), LOBE_BANDS))
+        return prefiltered_specular(light, normals, view, specular, roughness)
 
 
 def _read_material(material: Material, uv: Tensor, has_lobe: bool) -> tuple[Tensor, Tensor, Tensor]:
