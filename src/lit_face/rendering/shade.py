@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from lit_face.geometry.precision import fp32_region
-from lit_face.geometry.spherical_harmonics import lambert_factors, sh_basis
+from lit_face.geometry.spherical_harmonics import band_count, lambert_factors, sh_basis
 
 
 @fp32_region()
@@ -26,10 +26,7 @@ def sh_shading(normals: Tensor, coefficients: Tensor) -> Tensor:
     Raises:
         ValueError: K is not a square.
     """
-    count = coefficients.shape[1]
-    bands = math.isqrt(count)
-    if bands * bands != count:
-        raise ValueError(f"light should be (B,K,3) with K = 1, 4, 9, ..., found K = {count}.")
+    bands = band_count(coefficients)
     factors = (lambert_factors(bands) / math.pi).to(coefficients)
     flat = sh_basis(normals.flatten(1, -2), bands) @ (coefficients * factors[:, None])
     return flat.view(*normals.shape[:-1], 3)
