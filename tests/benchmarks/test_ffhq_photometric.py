@@ -197,6 +197,16 @@ def test_photos_without_truth_are_measured_as_far_as_they_go(tmp_path, monkeypat
     assert any("no truth here" in note for note in result.notes)
 
 
+def test_a_limit_spreads_over_the_held_out_pictures(benchmark, tmp_path_factory):
+    root = shared_miniature(tmp_path_factory)
+    few = FFHQPhotometricBenchmark(benchmark.model, str(root), limit=3, examples=1)
+    result = few.run(Oracle(benchmark), SIZE)
+    names = benchmark.dataset.sample_ids
+    assert [sample["image"] for sample in result.samples] == [names[0], names[3], names[7]]
+    with pytest.raises(ValueError, match="limit should be at least 1, found 0"):
+        FFHQPhotometricBenchmark(benchmark.model, str(root), limit=0)
+
+
 def test_fitted_light_finds_the_light_of_a_mean_face(benchmark):
     """A picture of the mean face itself, in a known light, is explained but for the ridge."""
     mean = MeanFace(benchmark.model, 1.6, exposure=0.7)

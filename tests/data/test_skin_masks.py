@@ -116,7 +116,7 @@ class Finder:
         self.known = {face(folder, n)[0].tobytes(): face(folder, n)[1] for n in numbers}
         self.calls = 0
 
-    def __call__(self, image):
+    def __call__(self, image, path):
         self.calls += 1
         points = self.known.get(image.tobytes())
         return [] if points is None else [types.SimpleNamespace(landmarks=points)]
@@ -164,7 +164,7 @@ def test_preparation_goes_on_where_it_stopped_and_sees_changed_photos(folder, ph
 
 
 def test_a_finder_of_boxes_is_refused(photos, cache):
-    finder = lambda image: [types.SimpleNamespace(landmarks=None)]  # noqa: E731
+    finder = lambda image, path: [types.SimpleNamespace(landmarks=None)]  # noqa: E731
     folders = ffhq_preparation.Prepared(photos / "a", photos / "b")
     with pytest.raises(TypeError, match="finds boxes without landmarks"):
         prepare(photos, folders, finder, None)

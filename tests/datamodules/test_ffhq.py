@@ -129,7 +129,7 @@ def test_photos_are_annotated_before_training(folder, head, tmp_path, cache):
         known[image.tobytes()] = np.load(folder / f"landmarks/{number:05d}.npy")
         write_image(root / f"{number}.png", image)
 
-    def finder(image):
+    def finder(image, path):
         return [types.SimpleNamespace(landmarks=known[image.tobytes()])]
 
     config = configured(root=str(root), batch_size=4, val_fraction=0.3)

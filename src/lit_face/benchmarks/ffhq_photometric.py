@@ -45,7 +45,7 @@ from lit_face.types import FaceBatch
 
 MARGIN = 1.6
 _PICTURE_SIZE = 1024  # larger ones are shrunk while loading
-_CALIBRATION = 64  # training pictures that set the exposure of the mean face
+_CALIBRATION = 32  # training pictures that set the exposure of the mean face
 
 
 class FFHQPhotometricBenchmark:
@@ -62,6 +62,7 @@ class FFHQPhotometricBenchmark:
         max_rejected: share of unreadable records that is tolerated.
         landmarker: as in `datamodules.FFHQDataModule`.
         masker: likewise.
+        limit: at most so many of the held-out pictures, evenly spread; None for all.
         examples: how many best and worst faces the report shows.
     """
 
@@ -78,6 +79,7 @@ class FFHQPhotometricBenchmark:
         max_rejected: float = 0.01,
         landmarker: Landmarker | None = None,
         masker: SkinMasker | None = None,
+        limit: int | None = None,
         examples: int = 6,
     ) -> None:
         self.batch_size, self.workers, self.examples = batch_size, workers, examples
@@ -93,6 +95,10 @@ class FFHQPhotometricBenchmark:
             options |= {"landmarks": prepared.landmarks, "masks": prepared.masks}
         self.dataset = FFHQDataset(folder, "val", **options)
         self.training = FFHQDataset(folder, "train", **options)
+        count = len(self.dataset) if limit is None else min(limit, len(self.dataset))
+        if count < 1:
+            raise ValueError(f"benchmark.limit should be at least 1, found {limit}.")
+        self.items = np.linspace(0, len(self.dataset) - 1, count).astype(int).tolist()
         self.truth = FFHQTruth(folder) if has_truth(folder) else None
         self.is_miniature = self.truth is not None
         self.model = morphable_model if self.truth is None else self.truth.model
@@ -117,8 +123,7 @@ class FFHQPhotometricBenchmark:
         parts: dict[str, list[Errors]] = {"method": [], "mean face": [], "mean face, fitted": []}
         tones: list[str] = []
         person: list[int] = []
-        everything = list(range(len(self.dataset)))
-        for batch in self._batches(self.dataset, everything, image_size, device):
+        for batch in self._batches(self.dataset, self.items, image_size, device):
             true = self._true(batch)
             if true is not None:
                 tones += true.tones
@@ -225,8 +230,9 @@ class FFHQPhotometricBenchmark:
         self, errors: Errors, baseline: Errors, failed: np.ndarray, tones: np.ndarray
     ) -> list[dict[str, Any]]:
         samples = []
-        for row, image in enumerate(self.dataset.sample_ids):
-            sample: dict[str, Any] = {"image": image, "failed": bool(failed[row])}
+        for row, item in enumerate(self.items):
+            name = self.dataset.sample_ids[item]
+            sample: dict[str, Any] = {"image": name, "failed": bool(failed[row])}
             if len(tones):
                 sample["tone"] = str(tones[row])
             for prefix, values in (("", errors), ("mean_face_", baseline)):
@@ -254,7 +260,8 @@ class FFHQPhotometricBenchmark:
         pictures = {}
         for caption, rows in (("Best", order[:count]), ("Worst", order[::-1][:count])):
             rendered: list[np.ndarray] = []
-            for batch in self._batches(self.dataset, rows.tolist(), image_size, device):
+            items = [self.items[row] for row in rows]
+            for batch in self._batches(self.dataset, items, image_size, device):
                 rendered += strips(measure.renderer, predicted(method, batch), batch)
             if rendered:
                 values = ", ".join(f"{errors[row]:.3f}" for row in rows)

@@ -20,6 +20,9 @@ from lit_face.types import FaceBatch, Reconstruction, required
 
 BANDS = 3
 _MAP_SIZE = 256
+_ROUGHNESS = 0.4
+_PLAIN_SPECULAR = 0.04  # reflectance of skin at normal incidence, for models without specular
+_OF_INTENSITY = 0.15  # reflectance of the built-in heads' specular intensities, which go up to 1
 _RIDGE = 1e-3  # of the mean square of a coefficient's picture
 
 
@@ -28,7 +31,7 @@ class MeanFace:
     """Reconstructs every picture as the mean face of a model.
 
     Attributes:
-        model: gives shape and diffuse albedo; its surface has no gloss.
+        model: gives shape, diffuse and specular albedo.
         margin: of the crops.
         exposure: radiance of the light, see `calibrate`.
     """
@@ -42,7 +45,11 @@ class MeanFace:
         self._points = SurfacePoints(model, model.uv)
         resampling = uv_resampling(model.uv, model.map_faces, _MAP_SIZE)
         self._albedo = resampling(srgb_to_linear(model.albedo_mean.clamp(0, 1)))[None]
-        self._renderer = RasterMaterialRenderer(specular="none")
+        gloss = torch.full_like(model.mean[:, :1], _PLAIN_SPECULAR)
+        if model.specular_mean is not None:
+            gloss = _OF_INTENSITY * model.specular_mean
+        self._gloss = resampling(gloss)[None]
+        self._renderer = RasterMaterialRenderer()
 
     def __call__(self, batch: FaceBatch) -> Reconstruction:
         """Return the mean face under white frontal light, radiance `exposure` (1 - z)."""
@@ -51,11 +58,10 @@ class MeanFace:
         light = torch.zeros(count, BANDS * BANDS, 3, device=device)
         light[:, 0] = self.exposure * math.sqrt(4 * math.pi)
         light[:, 3] = -self.exposure * math.sqrt(4 * math.pi / 3)
-        zeros = torch.zeros(count, 1, 1, 1, device=device)
         textures = {
             "diffuse": self._albedo.to(device).expand(count, -1, -1, -1),
-            "specular": zeros,
-            "roughness": zeros + 0.5,
+            "specular": self._gloss.to(device).expand(count, -1, -1, -1),
+            "roughness": torch.full((count, 1, 1, 1), _ROUGHNESS, device=device),
         }
         coefficients = {"identity": torch.zeros(count, self.model.identity_size, device=device)}
         return replace(

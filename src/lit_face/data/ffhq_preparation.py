@@ -29,8 +29,8 @@ class FoundFace(Protocol):
         """(68,2) pixels, or None from finders of boxes."""
 
 
-# (picture (H,W,3) RGB) -> faces, the largest first; a finder of `lit_face.inference.finders`
-Landmarker = Callable[[NDArray[np.uint8]], Sequence[FoundFace]]
+# (picture (H,W,3) RGB, its file) -> faces, the largest first: `lit_face.inference.finders`
+Landmarker = Callable[[NDArray[np.uint8], Path], Sequence[FoundFace]]
 _REPORT_EVERY = 500
 
 
@@ -137,16 +137,19 @@ def _points(
         return read_points(known, points, width / side, (width, height))
     if landmarker is None:
         return None
-    if not _is_newer(file, layout.root / layout.folder / name):
-        found = _largest_face(landmarker, image)
+    path = layout.root / layout.folder / name
+    if not _is_newer(file, path):
+        found = _largest_face(landmarker, image, path)
         with atomic_write(file) as temporary:
             np.save(temporary, np.zeros((0, 2)) if found is None else np.asarray(found))
     stored = np.load(file, allow_pickle=False)
     return stored if stored.size else None
 
 
-def _largest_face(landmarker: Landmarker, image: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-    found = landmarker(image)
+def _largest_face(
+    landmarker: Landmarker, image: NDArray[np.uint8], path: Path
+) -> NDArray[np.float64] | None:
+    found = landmarker(image, path)
     if not found:
         return None
     points = found[0].landmarks
@@ -161,7 +164,8 @@ def _largest_face(landmarker: Landmarker, image: NDArray[np.uint8]) -> NDArray[n
 def _facts(part: object) -> str:
     """Name a finder or masker and its plain options."""
     options = {} if part is None else vars(part)
-    plain = {name: value for name, value in options.items() if isinstance(value, int | float | str)}
+    kinds = (int, float, str, Path)
+    plain = {name: str(value) for name, value in options.items() if isinstance(value, kinds)}
     return f"{type(part).__name__}{sorted(plain.items())}"
 
 
