@@ -7,12 +7,14 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_face.io.materials import Surface, gltf_maps, linear_to_srgb, png
+
 _MAGIC, _VERSION, _JSON, _BIN = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
 _FLOAT, _UNSIGNED_INT, _UNSIGNED_SHORT = 5126, 5125, 5123
+_SPECULAR = "KHR_materials_specular"
 _VERTEX_DATA, _INDICES = 34962, 34963
 _LINEAR, _LINEAR_MIPMAPS, _CLAMP = 9729, 9987, 33071
 
@@ -24,11 +26,12 @@ def glb_bytes(
     uv: NDArray[np.float32] | None = None,
     colors: NDArray[np.float32] | None = None,
     texture: NDArray[np.uint8] | None = None,
+    surface: Surface | None = None,
 ) -> bytes:
     """Return the content of a .glb file.
 
-    The material is physically based (metallic 0, roughness 1); a photo's light stays in the
-    texture.
+    The material is physically based. Without a surface it has metallic 0, roughness 1, and a
+    photo's light stays in the texture.
 
     Args:
         vertices: (V,3).
@@ -37,6 +40,7 @@ def glb_bytes(
         uv: (V,2), u right, v up (the file's v points down).
         colors: (V,3) sRGB in [0,1]; the file holds them linear, 16 bits.
         texture: (H,W,3) uint8 sRGB, row 0 at v = 1.
+        surface: how the texture, then a diffuse albedo, reflects besides.
     """
     parts = _Parts()
     normals = np.where(np.abs(normals).sum(1, keepdims=True) > 0, normals, (0, 0, 1))
@@ -52,32 +56,35 @@ def glb_bytes(
         opaque = np.column_stack([linear, np.full(len(linear), 65535)])
         attributes["COLOR_0"] = parts.accessor(opaque, "VEC4", _UNSIGNED_SHORT, normalized=True)
     indices = parts.accessor(faces.reshape(-1), "SCALAR", _UNSIGNED_INT, target=_INDICES)
-    surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    look: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    material: dict[str, Any] = {"name": "face", "pbrMetallicRoughness": look}
     content: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "lit_face"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "face"}],
         "meshes": [{"primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
-        "materials": [{"name": "face", "pbrMetallicRoughness": surface}],
+        "materials": [material],
     }
+    pictures = [] if texture is None else [texture]
     if texture is not None:
-        encoded = cv2.imencode(".png", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR))[1]
-        image = {"mimeType": "image/png", "bufferView": parts.view(encoded.tobytes())}
-        sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAPS, "wrapS": _CLAMP}
-        content["images"], content["samplers"] = [image], [{**sampler, "wrapT": _CLAMP}]
-        content["textures"] = [{"source": 0, "sampler": 0}]
-        surface["baseColorTexture"] = {"index": 0}
+        look["baseColorTexture"] = {"index": 0}
+    if surface is not None:
+        rough, color, factor = gltf_maps(surface)
+        pictures += [rough, color]
+        look["metallicRoughnessTexture"] = {"index": 1}
+        material["extensions"] = {
+            _SPECULAR: {
+                "specularColorTexture": {"index": 2},
+                "specularColorFactor": [factor] * 3,
+            }
+        }
+        content["extensionsUsed"] = [_SPECULAR]
+    if pictures:
+        content |= _textures(pictures, parts)
     content |= {"accessors": parts.accessors, "bufferViews": parts.views}
     content["buffers"] = [{"byteLength": len(parts.data)}]
     return _container(json.dumps(content, separators=(",", ":")).encode(), bytes(parts.data))
-
-
-def linear_to_srgb(linear: NDArray[Any]) -> NDArray[np.float32]:
-    """Encode linear colours in [0,1] (IEC 61966-2-1)."""
-    return np.where(
-        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055
-    ).astype(np.float32)
 
 
 def glb_colors(data: bytes) -> NDArray[np.float32] | None:
@@ -100,6 +107,16 @@ def glb_colors(data: bytes) -> NDArray[np.float32] | None:
     values = np.frombuffer(data, dtype, accessor["count"] * channels, start)
     scale = 1.0 if dtype == "<f4" else float(np.iinfo(dtype).max)
     return linear_to_srgb(values.reshape(-1, channels)[:, :3] / scale)
+
+
+def _textures(pictures: list[NDArray[np.uint8]], parts: _Parts) -> dict[str, Any]:
+    """Store pictures; return the lists that describe them."""
+    sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}
+    return {
+        "images": [{"mimeType": "image/png", "bufferView": parts.view(png(p))} for p in pictures],
+        "samplers": [sampler],
+        "textures": [{"source": number, "sampler": 0} for number in range(len(pictures))],
+    }
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -82,6 +83,37 @@ def write_image(path: str | Path, array: NDArray[np.uint8], quality: int = 92) -
     with atomic_write(path) as temporary:
         if not cv2.imwrite(str(temporary), pixels, options):
             raise OSError(f"{path}: OpenCV could not write the picture; is the disk full?")
+
+
+def write_linear_png(path: str | Path, array: NDArray[np.float32]) -> None:
+    """Write linear values (H,W,3) or (H,W) in [0,1] as a PNG of 16 bits; 1 is 65535."""
+    path = Path(path)
+    levels = np.rint(array.clip(0, 1) * 65535).astype(np.uint16)
+    pixels = levels if levels.ndim == 2 else levels[..., ::-1]
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), pixels):
+            raise OSError(f"{path}: OpenCV could not write the picture; is the disk full?")
+
+
+def write_exr(path: str | Path, array: NDArray[np.float32]) -> None:
+    """Write linear RGB (H,W,3) as OpenEXR, float32.
+
+    Raises:
+        OSError: this OpenCV was built without OpenEXR, or the disk is full.
+    """
+    path = Path(path)
+    os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # read at the first use
+    pixels = np.ascontiguousarray(array[..., ::-1], dtype=np.float32)
+    with atomic_write(path) as temporary:
+        try:
+            is_written = cv2.imwrite(str(temporary), pixels)
+        except cv2.error:
+            is_written = False
+        if not is_written:
+            raise OSError(
+                f"{path}: OpenCV could not write OpenEXR. Set OPENCV_IO_ENABLE_OPENEXR=1, install "
+                "opencv-python from PyPI, or leave 'light' out of outputs."
+            )
 
 
 def truncation(data: bytes) -> str | None:

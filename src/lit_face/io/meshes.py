@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import trimesh
@@ -18,6 +17,7 @@ from lit_face.geometry.meshes import vertex_normals
 from lit_face.io.files import atomic_write
 from lit_face.io.glb import glb_bytes, glb_colors
 from lit_face.io.images import read_image
+from lit_face.io.materials import Surface, material_files
 from lit_face.io.obj import obj_text, read_obj
 
 SUFFIXES = (".obj", ".ply", ".glb")
@@ -33,6 +33,7 @@ class Mesh:
         uv: (V,2) float32, u right, v up, row 0 of the texture at v = 1.
         colors: (V,3) float32 sRGB in [0,1]; files keep 8 bits.
         texture: (H,W,3) uint8 sRGB, or the path of an image file.
+        surface: how the texture, then a diffuse albedo, reflects besides (`Surface`).
 
     Raises:
         ValueError: no vertices or faces, shapes or indices that do not fit, or a texture without
@@ -44,6 +45,7 @@ class Mesh:
     uv: Any | None = None
     colors: Any | None = None
     texture: Any | None = None
+    surface: Surface | None = None
 
     def __post_init__(self) -> None:
         self.vertices = _array("vertices", self.vertices, 3)
@@ -68,6 +70,8 @@ class Mesh:
             self.texture = read_image(self.texture)
         if self.texture is not None and self.uv is None:
             raise ValueError("mesh: a texture needs uv.")
+        if self.surface is not None and self.texture is None:
+            raise ValueError("mesh: a surface needs a texture, its diffuse albedo.")
         if self.texture is not None and self.colors is not None:
             raise ValueError("mesh: give colors or a texture, not both.")
 
@@ -76,8 +80,9 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh; the suffix chooses the format. Readers never meet half a file.
 
     .obj: text; a texture goes to `<stem>_texture.png` and `<stem>.mtl` beside it, by relative
-    names. .ply: binary. .glb: one binary file with normals, a physically based material and the
-    texture inside. Where there are colours, uv is left out (no reader could tell which to show).
+    names, a surface's reflectance to `<stem>_specular.png`. .ply: binary. .glb: one binary file
+    with normals, a physically based material and the pictures inside. Where there are colours, uv
+    is left out (no reader could tell which to show).
 
     Raises:
         ValueError: another suffix, or a texture in .ply, which cannot hold one.
@@ -92,26 +97,18 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
         material = None
         if mesh.texture is not None:
             material = f"{path.stem}.mtl", f"{path.stem}_texture"
-            files = _material_files(path.stem, mesh.texture)
+            files = material_files(path.stem, mesh.texture, mesh.surface)
         data = obj_text(mesh.vertices, mesh.faces, uv, mesh.colors, material).encode()
     elif suffix == ".glb":
         normals = _normals(mesh.vertices, mesh.faces)
-        data = glb_bytes(mesh.vertices, mesh.faces, normals, uv, mesh.colors, mesh.texture)
+        data = glb_bytes(
+            mesh.vertices, mesh.faces, normals, uv, mesh.colors, mesh.texture, mesh.surface
+        )
     else:
         data = _ply_bytes(mesh, uv)
     for name, content in {**files, path.name: data}.items():  # the mesh last: then all is there
         with atomic_write(path.parent / name) as temporary:
             temporary.write_bytes(content)
-
-
-def _material_files(stem: str, texture: NDArray[np.uint8]) -> dict[str, bytes]:
-    """Return the files beside an .obj: its material and the texture."""
-    material = (
-        f"newmtl {stem}_texture\nKa 1.0 1.0 1.0\nKd 1.0 1.0 1.0\nKs 0.0 0.0 0.0\n"
-        f"map_Kd {stem}_texture.png\n"
-    )
-    encoded = cv2.imencode(".png", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR))[1]
-    return {f"{stem}_texture.png": encoded.tobytes(), f"{stem}.mtl": material.encode()}
 
 
 def _ply_bytes(mesh: Mesh, uv: NDArray[np.float32] | None) -> bytes:

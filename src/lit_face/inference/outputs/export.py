@@ -8,13 +8,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lit_face.inference.face import Face
+from lit_face.inference.scene import FaceScene, has_reflectance
 from lit_face.inference.textures import Texture, file_uv, photo_colors, photo_texture
+from lit_face.io.materials import Surface, srgb_bytes
 from lit_face.io.meshes import Mesh
 
 Pose = Literal["original", "frontal"]
-MeshColor = Literal["texture", "vertex"]
+MeshColor = Literal["texture", "photo", "vertex"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class ExportSettings:
             photo's bottom row, z towards the viewer, pixels. 'frontal' is the face without pose
             and scale: head space (x to the subject's left, y up, z out of the face), mm where the
             method has a scale.
-        mesh_color: 'texture', or 'vertex' for a colour a vertex (.ply has it always).
+        mesh_color: 'texture' is the method's own albedo maps where it has them, else the photo;
+            'photo' is the photo always; 'vertex' a colour a vertex (.ply has it always).
         texture_size: side of the texture, texels.
         blank_invisible: make texels black that the photo does not show.
 
@@ -42,11 +46,11 @@ class ExportSettings:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("pose", ("original", "frontal")),
-            ("mesh_color", ("texture", "vertex")),
+            ("mesh_color", ("texture", "photo", "vertex")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} should be '{allowed[0]}' or '{allowed[1]}', found "
+                    f"{name} should be {' or '.join(map(repr, allowed))}, found "
                     f"{getattr(self, name)!r}."
                 )
         if not isinstance(self.texture_size, int) or not 2 <= self.texture_size <= 8192:
@@ -70,6 +74,11 @@ class Export:
         )
 
     @cached_property
+    def scene(self) -> FaceScene:
+        """The face with its albedo maps and light; an error where the method has none."""
+        return FaceScene.of(self.face.reconstruction, self.photo)
+
+    @cached_property
     def colors(self) -> NDArray[np.float32]:
         """Colours (V,3) in [0,1] of the vertices."""
         points = self.face.reconstruction.image_vertices[0, :, :2]
@@ -89,5 +98,22 @@ class Export:
         faces, uv = reconstruction.faces.numpy(), reconstruction.uv.numpy()
         if not with_texture:
             return Mesh(self.vertices, faces, colors=self.colors)
+        if self.settings.mesh_color == "texture" and has_reflectance(reconstruction):
+            maps = self.scene.material
+            side = maps.diffuse.shape[-1]
+            diffuse, specular = _rows(maps.diffuse), _rows(maps.specular.expand(-1, 3, -1, -1))
+            roughness = _rows(maps.roughness.expand(-1, 1, side, side))[..., 0]
+            return Mesh(
+                self.vertices,
+                faces,
+                uv=file_uv(uv, side),
+                texture=srgb_bytes(diffuse),
+                surface=Surface(specular, roughness),
+            )
         uv = file_uv(uv, self.settings.texture_size)
         return Mesh(self.vertices, faces, uv=uv, texture=self.texture.image)
+
+
+def _rows(maps: Tensor) -> NDArray[np.float32]:
+    """Turn (1,C,S,S) into (S,S,C)."""
+    return np.asarray(maps[0].permute(1, 2, 0).numpy(), np.float32)

@@ -10,8 +10,11 @@ from lit_face.io.meshes import write_mesh
 
 
 def write_obj(export: Export, folder: Path) -> None:
-    """Write mesh.obj, mesh.mtl and mesh_texture.png, or mesh.obj with colours of vertices."""
-    write_mesh(folder / "mesh.obj", export.mesh(export.settings.mesh_color == "texture"))
+    """Write mesh.obj, mesh.mtl and mesh_texture.png, or mesh.obj with colours of vertices.
+
+    A face with albedo maps has mesh_specular.png besides.
+    """
+    write_mesh(folder / "mesh.obj", export.mesh(export.settings.mesh_color != "vertex"))
 
 
 def write_ply(export: Export, folder: Path) -> None:
@@ -20,8 +23,8 @@ def write_ply(export: Export, folder: Path) -> None:
 
 
 def write_glb(export: Export, folder: Path) -> None:
-    """Write mesh.glb with the texture, or colours of vertices, inside."""
-    write_mesh(folder / "mesh.glb", export.mesh(export.settings.mesh_color == "texture"))
+    """Write mesh.glb with the texture (and a PBR material), or colours of vertices, inside."""
+    write_mesh(folder / "mesh.glb", export.mesh(export.settings.mesh_color != "vertex"))
 
 
 def write_texture(export: Export, folder: Path) -> None:

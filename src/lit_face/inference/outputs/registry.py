@@ -11,6 +11,13 @@ from lit_face.inference.outputs.export import Export
 from lit_face.inference.outputs.meshes import write_glb, write_obj, write_ply, write_texture
 from lit_face.inference.outputs.overlay import write_overlay
 from lit_face.inference.outputs.points import write_landmarks, write_points, write_pose
+from lit_face.inference.outputs.reflectance import (
+    write_light,
+    write_maps,
+    write_relit,
+    write_reposed,
+    write_strip,
+)
 
 OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
     "obj": write_obj,
@@ -21,6 +28,11 @@ OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
     "points": write_points,
     "pose": write_pose,
     "depth": write_depth,
+    "maps": write_maps,
+    "light": write_light,
+    "strip": write_strip,
+    "relit": write_relit,
+    "reposed": write_reposed,
 }
 PHOTO_OUTPUTS: dict[str, Callable[[Sequence[Export], Path], None]] = {"overlay": write_overlay}
 

@@ -1,0 +1,162 @@
+"""A reconstructed face as a scene: shown again, under other light, from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lit_face.geometry.cameras import PerspectiveCamera
+from lit_face.geometry.rotations import axis_angle_to_matrix
+from lit_face.geometry.spherical_harmonics import rotate_sh
+from lit_face.inference.crops import crop_matrices, cut_out
+from lit_face.rendering.color import linear_to_srgb
+from lit_face.rendering.material import Material, Radiance
+from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.types import Reconstruction
+
+REFLECTANCE = ("diffuse", "specular", "roughness")
+_MARGIN = 2.0  # side of the crop over the size of the landmarks' box
+_WHITE = math.sqrt(4 * math.pi)  # first coefficient of white light of radiance 1
+_GREY = 0.6  # albedo of pictures of the geometry
+# Light for pictures of the geometry: from everywhere, and from above beside the viewer.
+_STUDIO = {0: 1.7, 1: 0.5, 2: -0.7, 3: -0.9}
+
+
+def has_reflectance(face: Reconstruction) -> bool:
+    """Whether a face has the maps, light and camera of which a scene is made."""
+    has_maps = set(REFLECTANCE) <= set(face.textures or {})
+    has_camera = isinstance(face.camera, PerspectiveCamera)
+    return has_maps and has_camera and isinstance(face.light, Tensor)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceScene:
+    """One face with albedo maps, light and camera, in a square crop of its photo.
+
+    Attributes:
+        face: a batch of one, with textures (linear), light (1,K,3) and a perspective camera in
+            pixels of the crop.
+        photo: (1,3,S,S) the crop, sRGB in [0,1].
+    """
+
+    face: Reconstruction
+    photo: Tensor
+
+    @classmethod
+    def of(cls, face: Reconstruction, photo: NDArray[np.uint8], size: int = 256) -> FaceScene:
+        """Cut the face out of its photo (H,W,3).
+
+        Raises:
+            ValueError: the method gives no albedo maps, light or perspective camera.
+        """
+        if not has_reflectance(face) or face.camera is None:
+            raise ValueError(
+                "outputs: maps, light, strip, relit and reposed need a method that estimates "
+                "albedo maps, light and a pinhole camera (sh_brdf); this one does not."
+            )
+        points = face.landmarks[:, :, :2]
+        matrix = crop_matrices(torch.cat([points.amin(1), points.amax(1)], 1), _MARGIN, size)
+        crop = cut_out(photo, matrix[0], size)
+        return cls(replace(face, camera=face.camera.warped(matrix)), crop)
+
+    @property
+    def light(self) -> Tensor:
+        """(1,K,3) radiance in spherical harmonics, camera frame."""
+        light = self.face.light
+        if not isinstance(light, Tensor):
+            raise ValueError("this face has no light.")
+        return light
+
+    @property
+    def camera(self) -> PerspectiveCamera:
+        """Head space to the crop."""
+        camera = self.face.camera
+        if not isinstance(camera, PerspectiveCamera):
+            raise ValueError("this face has no perspective camera.")
+        return camera
+
+    @property
+    def material(self) -> Material:
+        """The maps of the face."""
+        textures = self.face.textures or {}
+        return Material(*(textures[name] for name in REFLECTANCE))
+
+    @cached_property
+    def studio(self) -> Tensor:
+        """(1,9,3) the light for pictures of the geometry."""
+        light = torch.zeros(1, 9, 3)
+        for index, value in _STUDIO.items():
+            light[:, index] = value
+        return light
+
+    def render(
+        self,
+        material: Material | None = None,
+        light: Tensor | None = None,
+        camera: PerspectiveCamera | None = None,
+    ) -> Radiance:
+        """Show the face with some parts replaced."""
+        face, side = self.face, self.photo.shape[-1]
+        renderer = RasterMaterialRenderer()
+        with torch.no_grad():
+            result: Radiance = renderer(
+                face.vertices,
+                face.faces,
+                face.uv,
+                self.camera if camera is None else camera,
+                (side, side),
+                self.material if material is None else material,
+                self.light if light is None else light,
+            )
+        return result
+
+    def geometry(self, camera: PerspectiveCamera | None = None) -> Radiance:
+        """Show the shape alone, grey, in the studio's light."""
+        return self.render(self._plain(_GREY), self.studio, camera)
+
+    def albedo(self) -> Radiance:
+        """Show the diffuse albedo without light."""
+        white = torch.zeros(1, 1, 3) + _WHITE
+        return self.render(replace(self.material, specular=self._black), white)
+
+    def specular(self) -> Radiance:
+        """Show what the surface reflects like a mirror, under the face's own light."""
+        return self.render(replace(self.material, diffuse=torch.zeros_like(self.material.diffuse)))
+
+    def relit(self, turn_deg: float) -> Radiance:
+        """Show the face with its light turned about the vertical axis."""
+        axis = torch.tensor([[0.0, math.radians(turn_deg), 0.0]])
+        return self.render(light=rotate_sh(self.light, axis_angle_to_matrix(axis)))
+
+    def reposed_camera(self, yaw_deg: float, pitch_deg: float = 0.0) -> PerspectiveCamera:
+        """Return the camera before which the head looks straight ahead, turned by angles."""
+        angles = torch.tensor([[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]])
+        upright = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+        rotation = axis_angle_to_matrix(angles) @ upright
+        return replace(self.camera, rotation=rotation)
+
+    def light_map(self, size: tuple[int, int] = (64, 128)) -> Tensor:
+        """Return the light on a latitude-longitude map (H,W,3), linear, the sky on top."""
+        from lit_face.rendering.environment import sh_to_environment
+
+        return sh_to_environment(self.light, size)[0].permute(1, 2, 0).flip(0)
+
+    @property
+    def _black(self) -> Tensor:
+        return torch.zeros_like(self.material.specular)
+
+    def _plain(self, albedo: float) -> Material:
+        diffuse = torch.full_like(self.material.diffuse, albedo)
+        return replace(self.material, diffuse=diffuse, specular=self._black)
+
+
+def over(picture: Radiance, background: Tensor) -> Tensor:
+    """Lay a picture over a background (1,3,S,S) sRGB: (S,S,3) uint8 would be its pixels."""
+    mixed = background + picture.mask * (linear_to_srgb(picture.image) - background)
+    return mixed.clamp(0, 1)
