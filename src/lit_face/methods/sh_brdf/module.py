@@ -161,7 +161,10 @@ class SHBRDFModule(pl.LightningModule):
         self.log("train/stage", float(list(self.schedule.stages).index(moment.name)))
 
     def on_train_batch_start(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Set the learning rates of this moment."""
+        """Set the learning rates of this moment, and the noise of a renderer that has some."""
+        if hasattr(self.renderer, "next_seed"):
+            turn = self.global_step * self.trainer.world_size + self.global_rank
+            self.renderer.next_seed = turn * len(batch)
         rates = self.schedule.at(self._epoch(batch_idx)).rates()
         optimizer = self.trainer.optimizers[0]
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
