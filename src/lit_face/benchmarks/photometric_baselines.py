@@ -103,13 +103,14 @@ class MeanFace:
             light[:, index] = 1.0
             picture = render(self._renderer, replace(face, light=light), size).image
             columns.append((picture * mask).flatten(2))
-        design = torch.stack(columns, dim=-1).double()  # (B,3,P,K)
-        target = (photo * mask).flatten(2)[..., None].double()
-        gram = design.mT @ design
+        design = torch.stack(columns, dim=-1)  # (B,3,P,K)
+        target = (photo * mask).flatten(2)[..., None]
+        # Some devices have no float64.
+        gram, right = ((design.mT @ part).cpu().double() for part in (design, target))
         level = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=1e-9)
-        ridge = _RIDGE * level * torch.eye(BANDS * BANDS, device=photo.device, dtype=level.dtype)
-        solved = torch.linalg.solve(gram + ridge, design.mT @ target)[..., 0]
-        return replace(face, light=solved.mT.float())
+        ridge = _RIDGE * level * torch.eye(BANDS * BANDS, dtype=level.dtype)
+        solved = torch.linalg.solve(gram + ridge, right)[..., 0]
+        return replace(face, light=solved.mT.float().to(photo.device))
 
     def _compared(self, batch: FaceBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the photo, linear, where it counts, and the picture of the mean face."""
