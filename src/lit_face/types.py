@@ -151,6 +151,8 @@ class Reconstruction(_TensorFields):
         light: (B,9,3) spherical harmonics coefficients, or a method's own parameters by name.
         coefficients: as in `FaceBatch`.
         textures: maps (B,C,S,S) by name: diffuse, specular, roughness, displacement, normal, color.
+        transfer: (V,K) which part of the light reaches each vertex, in spherical harmonics of head
+            space (`lit_face.rendering.transfer`); shared by the batch.
     """
 
     image_vertices: Tensor
@@ -164,6 +166,7 @@ class Reconstruction(_TensorFields):
     light: Tensor | dict[str, Tensor] | None = None
     coefficients: dict[str, Tensor] | None = None
     textures: dict[str, Tensor] | None = None
+    transfer: Tensor | None = None
 
     def __len__(self) -> int:
         return self.image_vertices.shape[0]

@@ -9,10 +9,11 @@ from lit_face.methods.sh_brdf import SHBRDFModule, SHBRDFNetwork
 from lit_face.methods.sh_brdf.contour import contour_candidates, visible_contour
 from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.methods.sh_brdf.network import MapDecoder, map_size_problems
-from lit_face.methods.sh_brdf.reader import AttributeReader, material_of
+from lit_face.methods.sh_brdf.reader import AttributeReader
 from lit_face.methods.sh_brdf.stages import Schedule, stage_problems
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.rendering.scene import material_of
 from tests.helpers.faces import cameras, faces, head
 from tests.helpers.tolerances import assert_close
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from lit_face.methods.sh_brdf.predictor import LandmarkPredictor
-from lit_face.methods.sh_brdf.reader import material_of
 from lit_face.methods.sh_brdf.refinement import Refinement
 from lit_face.methods.sh_brdf.start import landmark_start
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.rendering.scene import material_of
 from tests.helpers.faces import head
 from tests.helpers.tolerances import assert_close
 from tests.methods.test_sh_brdf import attributes

@@ -15,7 +15,8 @@ from lit_face.geometry.uv import texel_uv, uv_resampling
 from lit_face.methods.sh_brdf.contour import contour_candidates
 from lit_face.morphable_models.albedo_mm import AlbedoMM, srgb_slope
 from lit_face.morphable_models.base import MorphableModel
-from lit_face.rendering.color import linear_to_srgb, srgb_to_linear
+from lit_face.rendering.color import srgb_to_linear
+from lit_face.rendering.transfer import light_transfer
 
 PLAIN_SPECULAR = 0.04  # reflectance of skin at normal incidence, for models without specular albedo
 _OF_INTENSITY = 0.15  # reflectance of the built-in heads' specular intensities, which go up to 1
@@ -38,6 +39,7 @@ class StatisticalHead(nn.Module):
         map_size: side S of UV maps, texels.
         contour: N, candidates of a jaw point.
         linear_albedo: albedo components add up in linear light (AlbedoMM), not in sRGB values.
+        shadow_bands: bands of the light that the head shadows; 0 for none.
         persistent: whether the state_dict holds the buffers. A method in training, which has the
             morphable model, leaves them out.
 
@@ -63,6 +65,7 @@ class StatisticalHead(nn.Module):
     face: Tensor
     map_vertices: Tensor
     map_weights: Tensor
+    transfer: Tensor
 
     def __init__(
         self,
@@ -75,10 +78,12 @@ class StatisticalHead(nn.Module):
         map_size: int,
         contour: int,
         linear_albedo: bool = False,
+        shadow_bands: int = 0,
         persistent: bool = True,
     ) -> None:
         super().__init__()
         self.map_size, self.linear_albedo = map_size, linear_albedo
+        self.shadow_bands = shadow_bands
         v, s = vertices, map_size
         empty = {
             "mean": torch.zeros(v, 3),
@@ -97,6 +102,8 @@ class StatisticalHead(nn.Module):
             "map_vertices": torch.zeros(s * s, 3, dtype=torch.int64),
             "map_weights": torch.zeros(s * s, 3),
         }
+        if shadow_bands:
+            empty["transfer"] = torch.zeros(v, shadow_bands**2)
         for name, value in empty.items():
             self.register_buffer(name, value, persistent=persistent)
 
@@ -108,9 +115,13 @@ class StatisticalHead(nn.Module):
         identity: int = 80,
         expression: int = 64,
         albedo: int = 80,
+        shadow_bands: int = 0,
         persistent: bool = True,
     ) -> StatisticalHead:
-        """Take the leading components of a morphable model; fewer where it has fewer."""
+        """Take the leading components of a morphable model; fewer where it has fewer.
+
+        Shadows are those of the mean face.
+        """
         identity = min(identity, model.identity_size)
         expression = min(expression, model.expression_size)
         albedo = min(albedo, model.albedo_size)
@@ -153,8 +164,11 @@ class StatisticalHead(nn.Module):
             map_size=map_size,
             contour=contour.shape[1],
             linear_albedo=linear,
+            shadow_bands=shadow_bands,
             persistent=persistent,
         )
+        if shadow_bands:
+            values["transfer"] = light_transfer(model.mean.cpu(), model.faces.cpu(), shadow_bands)
         for name, value in values.items():
             getattr(head, name).copy_(value.detach())
         return head.to(model.mean.device)
@@ -171,6 +185,7 @@ class StatisticalHead(nn.Module):
             "map_size": self.map_size,
             "contour": self.contour.shape[1],
             "linear_albedo": self.linear_albedo,
+            "shadow_bands": self.shadow_bands,
         }
 
     @property
@@ -219,10 +234,6 @@ class StatisticalHead(nn.Module):
         grid = torch.stack([2 * self.uv[:, 0] - 1, 1 - 2 * self.uv[:, 1]], dim=-1)
         grid = grid.expand(len(maps), 1, -1, -1).to(maps)
         return F.grid_sample(maps, grid, align_corners=True)[:, :, 0].mT
-
-    def srgb_albedo(self, diffuse: Tensor) -> Tensor:
-        """Return diffuse maps as sRGB values in [0,1]."""
-        return linear_to_srgb(diffuse.clamp(0, 1))
 
 
 def _specular(model: MorphableModel, albedo: int) -> tuple[Tensor, Tensor]:

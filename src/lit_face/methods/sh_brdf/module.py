@@ -15,11 +15,12 @@ from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.methods.sh_brdf.network import SHBRDFNetwork, map_size_problems
 from lit_face.methods.sh_brdf.objective import Objective, weight_problem
 from lit_face.methods.sh_brdf.predictor import SHBRDFPredictor
-from lit_face.methods.sh_brdf.reader import AttributeReader, material_of, with_valid_maps
+from lit_face.methods.sh_brdf.reader import AttributeReader, with_valid_maps
 from lit_face.methods.sh_brdf.stages import Schedule, stage_problems
 from lit_face.metrics.nme import NormalizedMeanError
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.rendering.color import srgb_to_linear
+from lit_face.rendering.scene import material_of, render_face
 from lit_face.types import FaceBatch, Reconstruction, required
 
 
@@ -43,6 +44,8 @@ class SHBRDFModule(pl.LightningModule):
         focal: in sides of the picture, before training.
         roughness: of the whole face.
         is_focal_free: whether the focal length is estimated.
+        shadows: the rasteriser takes the light from a vertex that the mean face hides from it;
+            without, shadows go into the albedo. Ray tracing has them anyway.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"image", "landmarks", "skin_mask"})
@@ -64,6 +67,7 @@ class SHBRDFModule(pl.LightningModule):
         focal: float = 4.5,
         roughness: float = 0.4,
         is_focal_free: bool = True,
+        shadows: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.renderer = network, renderer
@@ -79,6 +83,7 @@ class SHBRDFModule(pl.LightningModule):
             options["identity"],
             options["expression"],
             options["albedo"],
+            shadow_bands=options["bands"] if shadows else 0,
             persistent=False,
         )
         self.reader = AttributeReader(head, margin, focal, roughness, is_focal_free)
@@ -162,9 +167,10 @@ class SHBRDFModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: FaceBatch, batch_idx: int) -> None:
         """Set the learning rates of this moment, and the noise of a renderer that has some."""
-        if hasattr(self.renderer, "next_seed"):
+        renderer: Any = self.renderer
+        if hasattr(renderer, "next_seed"):
             turn = self.global_step * self.trainer.world_size + self.global_rank
-            self.renderer.next_seed = turn * len(batch)
+            renderer.next_seed = turn * len(batch)
         rates = self.schedule.at(self._epoch(batch_idx)).rates()
         optimizer = self.trainer.optimizers[0]
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -194,9 +200,6 @@ class SHBRDFModule(pl.LightningModule):
     ) -> tuple[Tensor, Tensor]:
         """Return the picture, linear, and where it counts: covered, and skin in the photo."""
         size = (batch.image.shape[-2], batch.image.shape[-1])
-        material = material_of(face, statistical)
-        picture = self.renderer(
-            face.vertices, face.faces, face.uv, face.camera, size, material, face.light
-        )
+        picture = render_face(self.renderer, face, size, material_of(face, statistical))
         skin = required(batch.skin_mask, "skin_mask", type(self).__name__)
         return picture.image, picture.mask.detach() * skin

@@ -14,6 +14,8 @@ from lit_face.methods.sh_brdf.refinement import Refined, Refinement
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.types import Reconstruction
 
+_BANDS = 9  # of the light without a network
+
 
 class SHBRDFPredictor(nn.Module):
     """Crops in, faces out. Its state_dict holds all it needs: no morphable model's files.
@@ -95,6 +97,7 @@ class LandmarkPredictor(nn.Module):
         margin: side of the crop over the size of the landmarks' box.
         focal: in sides of the picture.
         roughness: of the whole face.
+        shadows: see `SHBRDFModule`.
     """
 
     starts_from_landmarks = True
@@ -107,9 +110,12 @@ class LandmarkPredictor(nn.Module):
         margin: float = 2.0,
         focal: float = 4.5,
         roughness: float = 0.4,
+        shadows: bool = False,
     ) -> None:
         super().__init__()
-        head = StatisticalHead.of_model(morphable_model, map_size, persistent=False)
+        head = StatisticalHead.of_model(
+            morphable_model, map_size, shadow_bands=_BANDS if shadows else 0, persistent=False
+        )
         self.reader = AttributeReader(head, margin, focal, roughness)
         self.image_size, self.margin = image_size, margin
 

@@ -14,7 +14,6 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import euler_to_matrix
 from lit_face.methods.sh_brdf.contour import visible_contour
 from lit_face.methods.sh_brdf.head import StatisticalHead
-from lit_face.rendering.material import Material
 from lit_face.types import Reconstruction
 
 # Units of the network's outputs: what a raw 1 is worth.
@@ -137,6 +136,7 @@ class AttributeReader(nn.Module):
             light=self.light(attributes["light"]),
             coefficients=coefficients,
             textures=self._textures(attributes, coefficients["albedo"]),
+            transfer=head.transfer if head.shadow_bands else None,
         )
 
     def _landmarks(self, image_vertices: Tensor, follow_contour: bool) -> Tensor:
@@ -165,30 +165,6 @@ def in_pixels(projected: Tensor, camera: PerspectiveCamera) -> Tensor:
     scale = (camera.intrinsics[:, 0, 0].detach() / distance)[:, None, None]
     depth = (projected[..., 2:] - distance[:, None, None]) * scale
     return torch.cat([projected[..., :2], depth], dim=-1)
-
-
-def material_of(face: Reconstruction, statistical: bool = False) -> Material:
-    """Return what a face is made of; maps below 0 count as 0.
-
-    Args:
-        face: with textures, linear.
-        statistical: leave the residual maps out.
-
-    Raises:
-        ValueError: the face has no albedo maps.
-    """
-    textures = face.textures or {}
-    if not {"diffuse", "specular", "roughness"} <= textures.keys():
-        raise ValueError(
-            "A material needs the textures 'diffuse', 'specular' and 'roughness', found "
-            f"{sorted(textures)}."
-        )
-    suffix = "_statistical" if statistical and "diffuse_statistical" in textures else ""
-    return Material(
-        diffuse=textures[f"diffuse{suffix}"].clamp(min=0),
-        specular=textures[f"specular{suffix}"].clamp(min=0),
-        roughness=textures["roughness"].clamp(1e-3, 1),
-    )
 
 
 def with_valid_maps(face: Reconstruction) -> Reconstruction:

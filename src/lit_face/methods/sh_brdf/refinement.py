@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from lit_face.geometry.precision import fp32_region
 from lit_face.methods.sh_brdf import losses
 from lit_face.methods.sh_brdf.objective import Objective
-from lit_face.methods.sh_brdf.reader import AttributeReader, material_of, with_valid_maps
+from lit_face.methods.sh_brdf.reader import AttributeReader, with_valid_maps
 from lit_face.methods.sh_brdf.start import check_landmarks, landmark_start
 from lit_face.rendering.color import srgb_to_linear
 from lit_face.rendering.interpolate import barycentric, interpolate
 from lit_face.rendering.rasterize import rasterize
+from lit_face.rendering.scene import render_face
 from lit_face.types import FaceBatch, Reconstruction, required
 
 OF_A_PERSON = ("identity", "albedo", "residual_diffuse", "residual_specular")
@@ -222,15 +223,7 @@ class _Fit:
         return objective.total(terms, {})
 
     def _render(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
-        picture = self.settings.renderer(
-            face.vertices,
-            face.faces,
-            face.uv,
-            face.camera,
-            self.size,
-            material_of(face),
-            face.light,
-        )
+        picture = render_face(self.settings.renderer, face, self.size)
         return picture.image, picture.mask.detach()
 
     @torch.no_grad()
