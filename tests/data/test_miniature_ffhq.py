@@ -22,11 +22,6 @@ def folder(tmp_path_factory):
     return shared_miniature(tmp_path_factory)
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LIT_FACE_CACHE", str(tmp_path / "cache"))
-
-
 def test_layout_is_the_real_one(folder):
     content = json.loads((folder / "ffhq-dataset-v2.json").read_text())
     assert list(content) == [str(number) for number in range(16)]
@@ -44,11 +39,11 @@ def test_layout_is_the_real_one(folder):
     assert 1 < labels.max() <= 15
 
 
-def test_loader_reads_it_and_the_pictures_show_the_truth(folder, cache):
-    dataset, truth = FFHQDataset(folder, "val"), FFHQTruth(folder)
+def test_loader_reads_it_and_the_pictures_show_the_truth(folder, tmp_path):
+    dataset, truth = FFHQDataset(folder, "val", cache_folder=tmp_path), FFHQTruth(folder)
     true = truth.read(dataset.sample_ids)
     assert len(dataset) == 8
-    assert len(FFHQDataset(folder, "train")) == 8
+    assert len(FFHQDataset(folder, "train", cache_folder=tmp_path)) == 8
     points = true.camera.project(truth.model.landmarks(true.vertices))
     found = torch.stack([dataset[item]["landmarks"] for item in range(8)])
     assert_close(found[..., :2], points[..., :2], atol=1e-3, rtol=0)
@@ -59,13 +54,13 @@ def test_loader_reads_it_and_the_pictures_show_the_truth(folder, cache):
     assert correlation > 0.6
 
 
-def test_training_reads_nothing_of_the_truth(folder, tmp_path, cache):
+def test_training_reads_nothing_of_the_truth(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     shutil.rmtree(copy / "truth")
     assert has_truth(folder)
     assert not has_truth(copy)
-    sample = FFHQDataset(copy, "train")[0]
+    sample = FFHQDataset(copy, "train", cache_folder=tmp_path)[0]
     assert sample.keys() == {"image", "landmarks", "skin_mask", "sample_id"}
 
 
