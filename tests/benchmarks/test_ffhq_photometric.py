@@ -8,11 +8,13 @@ import torch
 
 from lit_face.benchmarks import FFHQPhotometricBenchmark
 from lit_face.benchmarks.photometric_baselines import MeanFace
+from lit_face.benchmarks.photometric_render import render
 from lit_face.benchmarks.photometric_samples import with_failures_filled
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.uv import uv_resampling
 from lit_face.metrics.photometric import masked_l1
 from lit_face.rendering.color import linear_to_srgb
+from lit_face.rendering.material_renderer import RasterMaterialRenderer
 from lit_face.types import FaceBatch, Reconstruction
 from tests.helpers.ffhq import shared_miniature, write_json, write_tree
 from tests.helpers.tolerances import assert_close
@@ -158,6 +160,20 @@ def test_residual_maps_are_compared_with_the_statistical_ones(benchmark):
     gain = 1 - found["ffhq/photo_l1"] / found["ffhq/statistical/photo_l1"]
     assert found["ffhq/residual_gain"] == pytest.approx(gain)
     assert "Residual maps" in [table.title for table in result.tables]
+
+
+def test_shadows_that_a_method_brings_are_in_its_picture(benchmark):
+    half = torch.full((len(benchmark.model.mean), 1), 0.5)
+    dimmed = Oracle(benchmark, lambda face: replace(face, transfer=half))
+    brighter = Oracle(benchmark, lambda face: replace(face, transfer=half, light=2 * face.light))
+    batch = next(benchmark._batches(benchmark.dataset, [0, 1], SIZE, "cpu"))
+    renderer = RasterMaterialRenderer(specular="none")
+    plain, dark, again = (
+        render(renderer, method.predict_step(replace(batch, camera=None), 0), (SIZE, SIZE)).image
+        for method in (Oracle(benchmark), dimmed, brighter)
+    )
+    assert_close(dark, 0.5 * plain)
+    assert_close(again, plain)
 
 
 def test_landmarks_alone_are_measured_of_a_method_without_light_and_maps(benchmark):

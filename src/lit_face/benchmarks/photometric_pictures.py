@@ -50,7 +50,11 @@ def _panels(renderer: RasterMaterialRenderer, face: Reconstruction, photo: Tenso
     white = torch.zeros_like(face.light)
     white[:, 0] = float(np.sqrt(4 * np.pi))
     shown = [
-        render(plain, replace(face, light=white, textures=textures | {"diffuse": albedo}), size)
+        render(
+            plain,
+            replace(face, light=white, textures=textures | {"diffuse": albedo}, transfer=None),
+            size,
+        )
         for albedo in maps
     ]
     panels = [over, *(part.image.clamp(0, 1) for part in shown)]

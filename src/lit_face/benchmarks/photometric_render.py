@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
-from lit_face.rendering.material import Material, Radiance
+from lit_face.rendering.material import Radiance
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.rendering.scene import MAPS, material_of, render_face
 from lit_face.types import FaceBatch, Reconstruction
 
-MAPS = ("diffuse", "specular", "roughness")
 _BATCHED = (
     "image_vertices", "vertices", "landmarks", "visibility", "camera", "light", "coefficients",
     "textures",
@@ -43,7 +44,7 @@ def finite_rows(face: Reconstruction) -> Tensor:
 def rows_of(face: Reconstruction, rows: Tensor) -> Reconstruction:
     """Pick faces of a batch; what they share stays."""
     changes: dict[str, Any] = {name: _picked(getattr(face, name), rows) for name in _BATCHED}
-    return Reconstruction(faces=face.faces, uv=face.uv, unit=face.unit, **changes)
+    return replace(face, **changes)
 
 
 def batch_rows(batch: FaceBatch, rows: Tensor) -> FaceBatch:
@@ -71,19 +72,7 @@ def render(
     Raises:
         ValueError: the face has no maps, camera or light.
     """
-    textures, camera, light = face.textures, face.camera, face.light
-    if textures is None or camera is None or not isinstance(light, Tensor):
-        raise ValueError("A picture needs textures, a camera and light of a reconstruction.")
-    suffix = "_statistical" if statistical else ""
-    material = Material(
-        diffuse=textures[f"diffuse{suffix}"].float().clamp(min=0),
-        specular=textures[f"specular{suffix}"].float().clamp(min=0),
-        roughness=textures["roughness"].float().clamp(1e-3, 1),
-    )
-    radiance: Radiance = renderer(
-        face.vertices.float(), face.faces, face.uv, camera, size, material, light.float()
-    )
-    return radiance
+    return render_face(renderer, face, size, material_of(face, statistical))
 
 
 def _picked(value: Any, rows: Tensor) -> Any:
