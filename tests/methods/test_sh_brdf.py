@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import pytorch_lightning as pl
@@ -13,7 +14,7 @@ from lit_face.methods.sh_brdf.reader import AttributeReader
 from lit_face.methods.sh_brdf.stages import Schedule, stage_problems
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
-from lit_face.rendering.scene import material_of
+from lit_face.rendering.scene import material_of, render_face
 from tests.helpers.faces import cameras, faces, head
 from tests.helpers.tolerances import assert_close
 
@@ -217,8 +218,9 @@ def test_four_faces_are_learnt():
     assert errors[-1]["photo"] < 0.5 * errors[0]["photo"]
 
 
-def test_predictor_without_the_morphable_model_gives_the_same_faces():
-    module = small_module().eval()
+@pytest.mark.parametrize("shadows", [False, True])
+def test_predictor_without_the_morphable_model_gives_the_same_faces(shadows):
+    module = small_module(shadows=shadows).eval()
     for parameter in module.network.heads.parameters():
         torch.nn.init.normal_(parameter, std=0.01)
     predictor, batch = module.predictor().eval(), faces(2, size=SIZE)
@@ -227,6 +229,12 @@ def test_predictor_without_the_morphable_model_gives_the_same_faces():
     found, expected = copy.eval()(batch.image), module.predict_step(batch)
     assert_close(found.image_vertices, expected.image_vertices)
     assert_close(found.light, expected.light)
+    assert (found.transfer is not None) == shadows
+    if shadows:  # of the mean face: under the brows and the nose it is darker than without
+        plain = render_face(RasterMaterialRenderer(), replace(expected, transfer=None), (64, 64))
+        shadowed = render_face(RasterMaterialRenderer(), found, (64, 64))
+        darker = (plain.image - shadowed.image).mean(1)[plain.mask[:, 0] > 0]
+        assert 0.005 < darker.mean() < 0.1
     for name, value in expected.textures.items():
         assert_close(found.textures[name], value)
     assert not any("basis" in name for name in module.state_dict())

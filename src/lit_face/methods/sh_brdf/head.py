@@ -136,7 +136,8 @@ class StatisticalHead(nn.Module):
             mean = srgb_to_linear(mean)
             basis = basis / srgb_slope(mean)[..., None]
         nothing = torch.zeros_like(model.mean[:, 0])
-        face = model.regions["face"] * (1 - model.regions.get("mouth_interior", nothing))
+        face = torch.maximum(model.regions["face"], model.regions.get("eyeballs", nothing))
+        face = face * (1 - model.regions.get("mouth_interior", nothing))
         values = {
             "mean": model.mean,
             "identity_basis": model.identity_basis[..., :identity],
