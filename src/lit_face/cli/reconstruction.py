@@ -38,8 +38,10 @@ def run(config: dict[str, Any], folder: Path) -> None:
     """Reconstruct as the plain config says; exit with 1 if a photo had a problem."""
     if is_for_video(config):
         with user_errors():
-            if config["refine"] or config["init"] != "network":
-                raise ValueError("refine and init=landmarks are for photos, not for videos.")
+            if config["refine"] or config["init"] != "network" or config["shared_identity"]:
+                raise ValueError(
+                    "refine, init=landmarks and shared_identity are for photos, not for videos."
+                )
             model = _load(config)
         run_video(config, folder, model)
         return

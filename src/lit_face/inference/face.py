@@ -74,9 +74,7 @@ def one_of(batch: Reconstruction, row: int) -> Reconstruction:
     def take(tensor: Tensor) -> Tensor:
         return tensor[row : row + 1]
 
-    return replace(
-        batch.map(take), faces=batch.faces, uv=batch.uv, transfer=batch.transfer
-    )
+    return replace(batch.map(take), faces=batch.faces, uv=batch.uv, transfer=batch.transfer)
 
 
 def warnings_of(

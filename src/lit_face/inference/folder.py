@@ -170,8 +170,21 @@ class FolderRun:
             if is_full and not self.settings.together:
                 yield group
                 group, faces, pixels = [], 0, 0
-        if group:
+        if group and not self._fails_together(group):
             yield group
+
+    def _fails_together(self, group: list[_Prepared]) -> bool:
+        """Whether photos of one person cannot be done, because one of them has a problem."""
+        if not self.settings.together or not self.result.problems:
+            return False
+        bad = next(iter(self.result.problems.values()))
+        for one in group:
+            self._remove_old(one.photo)
+            self._fail(one.photo, ValueError(
+                f"not done, as all photos of a person are fitted together and {bad.photo} has a "
+                "problem: mend or remove that one"
+            ))  # fmt: skip
+        return True
 
     def _prepare(self, photo: PhotoFile) -> _Prepared | None:
         """Read a photo and find its faces; None where it is done already or has a problem."""

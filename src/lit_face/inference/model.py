@@ -88,6 +88,8 @@ class FaceModel:
                 f"refine: {type(predictor).__name__} cannot be refined; take a checkpoint of a "
                 "method that can (sh_brdf), init=landmarks, or refine=0."
             )
+        if refinement is None and getattr(predictor, "starts_from_landmarks", False):
+            raise ValueError(f"{type(predictor).__name__} has no network and needs a refinement.")
         self.refinement = refinement
         self._finder = finder
         if compile_network:

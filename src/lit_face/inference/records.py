@@ -17,9 +17,11 @@ from lit_face.io.files import atomic_folder, atomic_write
 
 RECORD = "record.json"
 FORMAT = 1
+_FIT = ("photo_l1_before", "photo_l1_after", "landmarks_px_before", "landmarks_px_after")
 COLUMNS = (
     *("photo", "face", "folder", "left", "top", "right", "bottom", "confidence"),
     *("visibility_share", "pitch_deg", "yaw_deg", "roll_deg", "warnings"),
+    *_FIT,
 )
 
 
@@ -66,6 +68,7 @@ def rows_of(name: str, folder: str, faces: Sequence[Face], places: Sequence[str]
         where = readable(f"{folder}/{place}" if place else folder)
         values = [readable(name), number, where, *numbers, round(face.confidence, 4)]
         values += [round(face.visibility_share, 4), *angles, "; ".join(face.warnings)]
+        values += [round(face.fit[name], 5) if name in face.fit else "" for name in _FIT]
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
 

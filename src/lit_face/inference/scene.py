@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_face.geometry.cameras import PerspectiveCamera
-from lit_face.geometry.rotations import axis_angle_to_matrix
+from lit_face.geometry.rotations import axis_angle_to_matrix, euler_to_matrix
 from lit_face.geometry.spherical_harmonics import rotate_sh
 from lit_face.inference.crops import crop_matrices, cut_out
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.material import Material, Radiance
-from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.rendering.material_renderer import RasterMaterialRenderer, Specular
+from lit_face.rendering.scene import MAPS, material_of, render_face
 from lit_face.types import Reconstruction
 
-REFLECTANCE = ("diffuse", "specular", "roughness")
 _MARGIN = 2.0  # side of the crop over the size of the landmarks' box
 _WHITE = math.sqrt(4 * math.pi)  # first coefficient of white light of radiance 1
 _GREY = 0.6  # albedo of pictures of the geometry
@@ -30,7 +30,7 @@ _STUDIO = {0: 1.7, 1: 0.5, 2: -0.7, 3: -0.9}
 
 def has_reflectance(face: Reconstruction) -> bool:
     """Whether a face has the maps, light and camera of which a scene is made."""
-    has_maps = set(REFLECTANCE) <= set(face.textures or {})
+    has_maps = set(MAPS) <= set(face.textures or {})
     has_camera = isinstance(face.camera, PerspectiveCamera)
     return has_maps and has_camera and isinstance(face.light, Tensor)
 
@@ -84,8 +84,7 @@ class FaceScene:
     @property
     def material(self) -> Material:
         """The maps of the face."""
-        textures = self.face.textures or {}
-        return Material(*(textures[name] for name in REFLECTANCE))
+        return material_of(self.face)
 
     @cached_property
     def studio(self) -> Tensor:
@@ -100,30 +99,30 @@ class FaceScene:
         material: Material | None = None,
         light: Tensor | None = None,
         camera: PerspectiveCamera | None = None,
+        specular: Specular = "prefiltered",
     ) -> Radiance:
-        """Show the face with some parts replaced."""
-        face, side = self.face, self.photo.shape[-1]
-        renderer = RasterMaterialRenderer()
+        """Show the face with some parts replaced; specular 'none' leaves it matte.
+
+        (Without specular albedo it would still shine where it is seen at a slant.)
+        """
+        face = replace(self.face, camera=self.camera if camera is None else camera)
+        size = (self.photo.shape[-2], self.photo.shape[-1])
         with torch.no_grad():
-            result: Radiance = renderer(
-                face.vertices,
-                face.faces,
-                face.uv,
-                self.camera if camera is None else camera,
-                (side, side),
-                self.material if material is None else material,
-                self.light if light is None else light,
+            return render_face(
+                RasterMaterialRenderer(specular=specular), face, size, material, light
             )
-        return result
 
     def geometry(self, camera: PerspectiveCamera | None = None) -> Radiance:
         """Show the shape alone, grey, in the studio's light."""
-        return self.render(self._plain(_GREY), self.studio, camera)
+        grey = torch.full_like(self.material.diffuse, _GREY)
+        material = replace(self.material, diffuse=grey)
+        return self.render(material, self.studio, camera, specular="none")
 
     def albedo(self) -> Radiance:
-        """Show the diffuse albedo without light."""
+        """Show the diffuse albedo without light and shadows."""
         white = torch.zeros(1, 1, 3) + _WHITE
-        return self.render(replace(self.material, specular=self._black), white)
+        bare = FaceScene(replace(self.face, transfer=None), self.photo)
+        return bare.render(light=white, specular="none")
 
     def specular(self) -> Radiance:
         """Show what the surface reflects like a mirror, under the face's own light."""
@@ -135,28 +134,23 @@ class FaceScene:
         return self.render(light=rotate_sh(self.light, axis_angle_to_matrix(axis)))
 
     def reposed_camera(self, yaw_deg: float, pitch_deg: float = 0.0) -> PerspectiveCamera:
-        """Return the camera before which the head looks straight ahead, turned by angles."""
+        """Return the camera before which the head has these angles (`Face.angles`), and no roll."""
         angles = torch.tensor([[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]])
-        upright = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
-        rotation = axis_angle_to_matrix(angles) @ upright
-        return replace(self.camera, rotation=rotation)
+        upright = torch.tensor([1.0, -1.0, -1.0])[:, None]
+        return replace(self.camera, rotation=upright * euler_to_matrix(angles))
 
     def light_map(self, size: tuple[int, int] = (64, 128)) -> Tensor:
-        """Return the light on a latitude-longitude map (H,W,3), linear, the sky on top."""
+        """Return the light on a latitude-longitude map (H,W,3), linear, as the camera sees it.
+
+        The middle is where the camera looks, behind the face; left, right and the sky are where the
+        photo has them; what is behind the camera is at the left and right edge.
+        """
         from lit_face.rendering.environment import sh_to_environment
 
-        return sh_to_environment(self.light, size)[0].permute(1, 2, 0).flip(0)
-
-    @property
-    def _black(self) -> Tensor:
-        return torch.zeros_like(self.material.specular)
-
-    def _plain(self, albedo: float) -> Material:
-        diffuse = torch.full_like(self.material.diffuse, albedo)
-        return replace(self.material, diffuse=diffuse, specular=self._black)
+        return sh_to_environment(self.light, size)[0].permute(1, 2, 0).flip(0, 1)
 
 
 def over(picture: Radiance, background: Tensor) -> Tensor:
-    """Lay a picture over a background (1,3,S,S) sRGB: (S,S,3) uint8 would be its pixels."""
+    """Lay a picture over a background; both that and the result are (1,3,S,S), sRGB in [0,1]."""
     mixed = background + picture.mask * (linear_to_srgb(picture.image) - background)
     return mixed.clamp(0, 1)

@@ -38,10 +38,10 @@ def write_maps(export: Export, folder: Path) -> None:
 
 
 def write_light(export: Export, folder: Path) -> None:
-    """Write light.exr and light.png (latitude-longitude, the sky on top), and light.npz.
+    """Write light.exr and light.png (latitude-longitude), and light.npz.
 
-    The middle column shows what is behind the camera's back, azimuth 180 degrees being straight
-    behind the face; light.npz has `coefficients` (K,3) and says what they are.
+    The pictures are what the camera would see all around (`FaceScene.light_map`); light.npz has
+    `coefficients` (K,3) and says what they are.
     """
     scene = export.scene
     environment = scene.light_map().numpy()
