@@ -1,8 +1,17 @@
+import os
+
+import cv2
 import numpy as np
 import pytest
 import scipy.io
 
-from lit_face.io.images import decode_image, read_image, write_image
+from lit_face.io.images import (
+    decode_image,
+    read_image,
+    write_exr,
+    write_image,
+    write_linear_png,
+)
 from lit_face.io.matlab import read_fields
 
 
@@ -76,6 +85,38 @@ def test_write_refuses_what_would_be_written_wrong(tmp_path, picture):
         write_image(tmp_path / "a.png", picture.transpose(2, 0, 1))
     with pytest.raises(ValueError, match="no encoder"):
         write_image(tmp_path / "a.face", picture)
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 3), (9, 7)])
+def test_linear_pngs_keep_sixteen_bits(tmp_path, shape):
+    values = np.random.default_rng(0).random(shape).astype(np.float32)
+    values[0, 0], values[0, 1] = -0.5, 1.5  # beyond the range of the file
+    write_linear_png(tmp_path / "a.png", values)
+    stored = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint16
+    found = stored if len(shape) == 2 else stored[..., ::-1]
+    assert np.abs(found / 65535 - values.clip(0, 1)).max() < 0.51 / 65535
+
+
+def test_exr_keeps_float32_and_its_channels(tmp_path):
+    values = np.random.default_rng(1).normal(0, 10, (6, 8, 3)).astype(np.float32)
+    values[0, 0], values[1, 1] = 1e-6, 1e6
+    write_exr(tmp_path / "a.exr", values)
+    assert os.environ["OPENCV_IO_ENABLE_OPENEXR"] == "1"
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    found = cv2.imread(str(tmp_path / "a.exr"), flags)[..., ::-1]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values)
+
+
+def test_an_opencv_without_exr_says_what_to_do(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise cv2.error("codec is disabled")
+
+    monkeypatch.setattr("lit_face.io.images.cv2.imwrite", refuse)
+    with pytest.raises(OSError, match=r"a\.exr.*OPENCV_IO_ENABLE_OPENEXR.*'light'"):
+        write_exr(tmp_path / "a.exr", np.zeros((2, 2, 3), np.float32))
+    assert not list(tmp_path.iterdir())
 
 
 def test_mat_fields_come_back_cast_and_in_shape(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from lit_face.io.images import write_image
+from lit_face.io.materials import Surface
 from lit_face.io.meshes import Mesh, read_mesh, write_mesh
 from tests.helpers.shapes import sphere
 from tests.helpers.tolerances import assert_close
@@ -65,6 +66,20 @@ def test_uv_without_texture_survives(tmp_path, suffix):
     assert_close(found.uv, uv, atol=1e-6)
     assert np.array_equal(found.faces, faces)
     assert [file.name for file in tmp_path.iterdir()] == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".glb"])
+def test_a_surface_changes_nothing_that_readers_see(tmp_path, suffix):
+    vertices, faces = head()
+    uv = torch.rand(len(vertices), 2, generator=torch.Generator().manual_seed(2))
+    specular = np.full((12, 20, 3), 0.05, np.float32)
+    surface = Surface(specular, np.full((12, 20), 0.4, np.float32))
+    write_mesh(tmp_path / f"a{suffix}", Mesh(vertices, faces, uv, None, picture(), surface))
+    found = read_mesh(tmp_path / f"a{suffix}")
+    assert np.array_equal(found.texture, picture())
+    assert_close(found.uv, uv, atol=1e-6)
+    assert_close(found.vertices, vertices)
+    assert np.array_equal(found.faces, faces)
 
 
 def test_texture_from_a_file(tmp_path):

@@ -177,13 +177,16 @@ class FolderRun:
         """Whether photos of one person cannot be done, because one of them has a problem."""
         if not self.settings.together or not self.result.problems:
             return False
-        bad = next(iter(self.result.problems.values()))
+        bad = next(iter(self.result.problems.values())).photo
         for one in group:
-            self._remove_old(one.photo)
-            self._fail(one.photo, ValueError(
-                f"not done, as all photos of a person are fitted together and {bad.photo} has a "
-                "problem: mend or remove that one"
-            ))  # fmt: skip
+            folder = self.out / one.photo.folder
+            if finished_rows(folder, one.fingerprint, self.settings.settings) is None:
+                self._remove_old(one.photo)
+            error = ValueError(
+                "not done: all photos of a person are fitted together, and there is a problem with "
+                f"{bad}. Mend it, or take it away."
+            )
+            self._fail(one.photo, error)
         return True
 
     def _prepare(self, photo: PhotoFile) -> _Prepared | None:
