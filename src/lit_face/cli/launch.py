@@ -36,17 +36,26 @@ def local_processes(trainer: Mapping[str, Any]) -> int:
     return int(devices)
 
 
-def with_strategy(trainer: Mapping[str, Any]) -> dict[str, Any]:
+def with_strategy(trainer: Mapping[str, Any], freezes_weights: bool = False) -> dict[str, Any]:
     """Choose what `strategy: auto` means in one of several processes: what `trainer=ddp` says.
 
     Batch normalisation spans the processes, and buffers are not broadcast, so that ranks may
     validate unequal numbers of batches.
+
+    Args:
+        trainer: config of the trainer.
+        freezes_weights: the method leaves weights out of some steps; without being told, DDP
+            would wait for their gradients.
     """
     processes = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    if processes == 1 or trainer.get("strategy") != "auto":
-        return dict(trainer)
-    chosen = yaml.safe_load((config_folder() / "trainer" / "ddp.yaml").read_text())
-    return {**trainer, "strategy": chosen["strategy"], "plugins": chosen["plugins"]}
+    trainer = dict(trainer)
+    if processes > 1 and trainer.get("strategy") == "auto":
+        chosen = yaml.safe_load((config_folder() / "trainer" / "ddp.yaml").read_text())
+        trainer |= {"strategy": chosen["strategy"], "plugins": chosen["plugins"]}
+    strategy = trainer.get("strategy")
+    if freezes_weights and isinstance(strategy, Mapping):
+        trainer["strategy"] = {"find_unused_parameters": True, **strategy}
+    return trainer
 
 
 def launch_ranks(folder: Path, config: Mapping[str, Any]) -> float | None:

@@ -78,7 +78,7 @@ def fit(config: dict[str, Any], folder: Path, data: Any) -> float | None:
             file = find_checkpoint(config["weights"], prefer="best")
             load_weights(method, read_checkpoint(file)["state_dict"], file)
         trainer: pl.Trainer = instantiate(
-            with_strategy(config["trainer"]),
+            with_strategy(config["trainer"], getattr(method, "freezes_weights", False)),
             trusted_modules=trusted,
             callbacks=_callbacks(config, trusted),
             logger=build_loggers(config, trusted),

@@ -49,6 +49,7 @@ class SHBRDFModule(pl.LightningModule):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"image", "landmarks", "skin_mask"})
+    freezes_weights: ClassVar[bool] = True
 
     def __init__(
         self,
