@@ -14,6 +14,7 @@ import pytest
 from lit_face import cli
 from lit_face.io.images import read_image
 from lit_face.io.meshes import read_mesh
+from tests.helpers.lit_photos import lit_photos, write_lit_photos
 from tests.helpers.photos import portraits, write_portraits
 from tests.helpers.runs import REPO, command, train_here
 
@@ -211,6 +212,18 @@ def test_a_killed_run_continues(trained, pictures, tmp_path):
         (["ckpt=photos", "input=photos", "out=out", "finder=cascad"], "did you mean 'cascade'"),
         (["ckpt=photos", "input=photos", "out=out", "batch_size=0"], "batch_size should be"),
         (["input=photos"], "a value is required"),
+        (["input=photos", "out=out", "refine=-1"], "refine should be a whole number of steps"),
+        (["input=photos", "out=out", "refine=1.5"], "refine should be a whole number of steps"),
+        (["input=photos", "out=out", "init=foo"], "init should be network or landmarks"),
+        (["input=photos", "out=out", "shared_identity=true"], "give refine=200"),
+        (["input=photos", "out=out", "refine=5"], "PRNPredictor cannot be refined"),
+        (["input=a.mp4", "out=out", "refine=5"], "are for photos, not for videos"),
+        (["input=a.mp4", "out=out", "init=landmarks"], "are for photos, not for videos"),
+        (["input=photos", "out=out", "init=landmarks", "outputs=[relight]"], "'relit'"),
+        (
+            ["input=photos", "out=out", "init=landmarks", "refinement.weights.foto=1"],
+            "did you mean",
+        ),
     ],
 )
 def test_what_cannot_start_says_why(run, monkeypatch, tmp_path, arguments, message):
@@ -222,6 +235,109 @@ def test_what_cannot_start_says_why(run, monkeypatch, tmp_path, arguments, messa
     assert status == 2, errors
     assert message in errors
     assert "Traceback" not in errors
+    assert not (tmp_path / "out" / "summary.csv").exists()
+
+
+@pytest.fixture(scope="module")
+def lit():
+    return lit_photos(2, size=140, angles_deg=((0.0, 0.0, 0.0), (5.0, 20.0, -4.0)))
+
+
+QUICK = ("landmark_start.image_size=64", "landmark_start.map_size=32", "device=cpu")
+REFLECTANCE = "outputs=[obj,glb,maps,light,strip,relit,reposed,landmarks,pose,overlay]"
+
+
+def from_landmarks(folder, out, table, *more):
+    finder = ("finder=file", f"finder.path={table}")
+    return (f"input={folder}", f"out={out}", "init=landmarks", *finder, *QUICK, *more)
+
+
+def test_from_landmarks_to_albedo_and_light(run, lit, tmp_path):
+    table = write_lit_photos(tmp_path / "photos", ["a.png", "b.png"], *lit)
+    given = from_landmarks(tmp_path / "photos", tmp_path / "out", table, "refine=4", REFLECTANCE)
+    status, out, errors = run(*given)
+    assert status == 0, errors
+    assert "2 of 2 photos, 2 faces" in out
+    expected = (
+        "diffuse.png landmarks.json light.exr light.npz light.png mesh.glb mesh.mtl mesh.obj "
+        "mesh_specular.png mesh_texture.png overlay.jpg pose.json record.json relit.jpg "
+        "reposed.jpg roughness.png specular.png strip.jpg"
+    )
+    assert sorted(f.name for f in (tmp_path / "out" / "a").iterdir()) == expected.split()
+    for row, truth in zip(rows(tmp_path / "out" / "summary.csv"), lit[1], strict=True):
+        assert float(row["photo_l1_after"]) < float(row["photo_l1_before"])
+        assert float(row["landmarks_px_after"]) < 5
+        assert abs(float(row["yaw_deg"]) - truth.angles[1]) < 10
+    light = np.load(tmp_path / "out" / "a" / "light.npz")["coefficients"]
+    assert light.shape == (81, 3)
+    assert "2 of them done before" in run(*given)[1]
+    again = run(*from_landmarks(tmp_path / "photos", tmp_path / "out", table, "refine=2"))[1]
+    assert "done before" not in again  # other settings
+
+
+def test_without_refinement_the_head_lies_on_the_landmarks(run, lit, tmp_path):
+    table = write_lit_photos(tmp_path / "photos", ["a.png", "b.png"], *lit)
+    given = from_landmarks(tmp_path / "photos", tmp_path / "out", table, "outputs=[landmarks]")
+    assert run(*given)[0] == 0
+    points = json.loads((tmp_path / "out" / "b" / "landmarks.json").read_text())["landmarks"]
+    distance = (np.array(points) - lit[1][1].landmarks)[17:, :2]
+    assert np.linalg.norm(distance, axis=1).mean() < 4
+    row = rows(tmp_path / "out" / "summary.csv")[0]
+    assert row["photo_l1_before"] == row["photo_l1_after"] != ""
+
+
+def test_photos_of_one_person_share_their_albedo(run, lit, tmp_path):
+    table = write_lit_photos(tmp_path / "photos", ["a.png", "b.png"], *lit)
+    given = from_landmarks(tmp_path / "photos", tmp_path / "out", table, "outputs=[maps]")
+    status, _, errors = run(*given, "refine=3", "shared_identity=true", "batch_size=1")
+    assert status == 0, errors
+    first, second = (read_image(tmp_path / "out" / name / "diffuse.png") for name in "ab")
+    assert np.array_equal(first, second)
+
+
+def test_landmarks_need_a_finder_that_has_them(run, tmp_path):
+    shots, landmarks, *_ = portraits([[0, 0, 0]], size=200)
+    table = write_portraits(tmp_path / "photos", ["a.png"], shots, landmarks)
+    given = (f"input={tmp_path / 'photos'}", f"out={tmp_path / 'out'}", "init=landmarks", *QUICK)
+    for finder in ((), ("finder=file", f"finder.path={table}")):  # cascades, and a table of boxes
+        status, _, errors = run(*given, *finder, "refine=2")
+        assert status == 1
+        (line,) = [text for text in errors.splitlines() if text.startswith("a.png")]
+        for words in ("68 landmarks", "finder=file", "face_alignment", "mediapipe"):
+            assert words in line
+        assert not (tmp_path / "out" / "a").exists()
+
+
+def test_poor_photos_are_done_or_named(run, lit, tmp_path):
+    photos, faces = lit
+    half = np.ascontiguousarray(photos[0][:, :70])
+    pictures, found = [0 * photos[0], half, photos[0]], [faces[0]] * 3
+    table = write_lit_photos(
+        tmp_path / "photos", ["black.png", "half.png", "c.png"], pictures, found
+    )
+    cv2.imwrite(str(tmp_path / "photos" / "nobody.png"), np.full((50, 50, 3), 99, np.uint8))
+    given = from_landmarks(
+        tmp_path / "photos", tmp_path / "out", table, "refine=4", "outputs=[maps,light,strip]"
+    )
+    status, out, errors = run(*given)
+    assert status == 1
+    assert "3 of 4 photos" in out
+    assert "nobody.png: no face found" in errors
+    table = {row["photo"]: row for row in rows(tmp_path / "out" / "summary.csv")}
+    assert "face cut off" in table["half.png"]["warnings"]
+    for row in table.values():
+        assert np.isfinite(float(row["photo_l1_after"]))
+        light = np.load(tmp_path / "out" / row["folder"] / "light.npz")["coefficients"]
+        assert np.isfinite(light).all()
+
+
+def test_albedo_of_a_method_without_it_is_a_problem_of_each_photo(run, trained, pictures, tmp_path):
+    table = write_portraits(tmp_path / "photos", ["a.png"], pictures[0][:1], pictures[1][:1])
+    given = options(trained, tmp_path / "photos", tmp_path / "out", table)
+    status, _, errors = run(*given, "outputs=[obj,maps]")
+    assert status == 1
+    assert "a.png: outputs: maps, light, strip, relit and reposed need a method" in errors
+    assert not (tmp_path / "out" / "a").exists()
 
 
 def test_help_names_finders_outputs_and_keys(run):

@@ -163,14 +163,12 @@ class FaceModel:
         predictor: Any = self.predictor
         if getattr(predictor, "starts_from_landmarks", False):
             return self._refined(photos, detections, boxes, None, sizes)
-        for _ in range(self.passes):
+        result = self._run(self._crop(photos, boxes))
+        for _ in range(self.passes - 1):
+            boxes = _boxes_again(boxes, result.landmarks[..., :2])
             result = self._run(self._crop(photos, boxes))
-            landmarks = result.landmarks[..., :2]
-            again = torch.cat([landmarks.amin(1), landmarks.amax(1)], dim=1)
-            usable = again.isfinite().all(1) & ((again[:, 2:] - again[:, :2]).amin(1) >= 2)
-            boxes = torch.where(usable[:, None], again, boxes)
         if self.refinement is not None:
-            return self._refined(photos, detections, boxes, landmarks, sizes)
+            return self._refined(photos, detections, boxes, result.landmarks[..., :2], sizes)
         return faces_of(result, detections, sizes)
 
     def _crop(self, photos: list[Picture], boxes: Tensor) -> _Crops:
@@ -239,6 +237,13 @@ def faces_of(
         one = replace(one, visibility=visible[row : row + 1])
         faces.append(Face(detection.box, detection.confidence, one, angles[row], size, doubts))
     return faces
+
+
+def _boxes_again(boxes: Tensor, landmarks: Tensor) -> Tensor:
+    """Return the boxes of landmarks (B,68,2); where they are no use, the boxes as they were."""
+    again = torch.cat([landmarks.amin(1), landmarks.amax(1)], dim=1)
+    usable = again.isfinite().all(1) & ((again[:, 2:] - again[:, :2]).amin(1) >= 2)
+    return torch.where(usable[:, None], again, boxes)
 
 
 def given_boxes(rows: Any) -> list[Detection]:
