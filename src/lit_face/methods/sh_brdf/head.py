@@ -19,6 +19,7 @@ from lit_face.rendering.color import srgb_to_linear
 from lit_face.rendering.transfer import light_transfer
 
 PLAIN_SPECULAR = 0.04  # reflectance of skin at normal incidence, for models without specular albedo
+SHADOW_BANDS = 5  # what is darker or lighter than its surroundings changes slowly with the light
 _OF_INTENSITY = 0.15  # reflectance of the built-in heads' specular intensities, which go up to 1
 _FOREIGN_MM = 5.0  # a vertex whose texel lies farther away shares its UV place with another part
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from lit_face.geometry.precision import fp32_region
 from lit_face.methods.sh_brdf import losses
-from lit_face.methods.sh_brdf.head import StatisticalHead
+from lit_face.methods.sh_brdf.head import SHADOW_BANDS, StatisticalHead
 from lit_face.methods.sh_brdf.network import SHBRDFNetwork, map_size_problems
 from lit_face.methods.sh_brdf.objective import Objective, weight_problem
 from lit_face.methods.sh_brdf.predictor import SHBRDFPredictor
@@ -84,7 +84,7 @@ class SHBRDFModule(pl.LightningModule):
             options["identity"],
             options["expression"],
             options["albedo"],
-            shadow_bands=options["bands"] if shadows else 0,
+            shadow_bands=min(options["bands"], SHADOW_BANDS) if shadows else 0,
             persistent=False,
         )
         self.reader = AttributeReader(head, margin, focal, roughness, is_focal_free)

@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_face.methods.sh_brdf.head import StatisticalHead
+from lit_face.methods.sh_brdf.head import SHADOW_BANDS, StatisticalHead
 from lit_face.methods.sh_brdf.network import SHBRDFNetwork
 from lit_face.methods.sh_brdf.reader import AttributeReader, with_valid_maps
 from lit_face.methods.sh_brdf.refinement import Refined, Refinement
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.types import Reconstruction
-
-_BANDS = 9  # of the light without a network
 
 
 class SHBRDFPredictor(nn.Module):
@@ -114,7 +112,7 @@ class LandmarkPredictor(nn.Module):
     ) -> None:
         super().__init__()
         head = StatisticalHead.of_model(
-            morphable_model, map_size, shadow_bands=_BANDS if shadows else 0, persistent=False
+            morphable_model, map_size, shadow_bands=SHADOW_BANDS if shadows else 0, persistent=False
         )
         self.reader = AttributeReader(head, margin, focal, roughness)
         self.image_size, self.margin = image_size, margin

@@ -18,8 +18,7 @@ from lit_face.types import Reconstruction
 
 # Units of the network's outputs: what a raw 1 is worth.
 TRANSLATION_MM = (10.0, 10.0, 100.0)
-LOG_FOCAL = 0.1
-LIGHT = 0.5  # of band 0; band l has 1 / (l + 1) of it
+LOG_FOCAL, LIGHT = 0.1, 0.1
 # The light before training: white, 0.7 from everywhere, the rest from above and before the face.
 START_LIGHT = {0: 2.5, 2: -0.5, 3: -1.0}
 CAMERA_AXES = (1.0, -1.0, -1.0)  # head space (y up, z out) to the camera's (y down, z forward)
@@ -96,8 +95,7 @@ class AttributeReader(nn.Module):
         for index, value in START_LIGHT.items():
             if index < len(start):
                 start[index] = value
-        band = torch.arange(raw.shape[1], device=raw.device).sqrt().floor()
-        return start[:, None] + (LIGHT / (band + 1))[:, None] * raw.float()
+        return start[:, None] + LIGHT * raw.float()
 
     @fp32_region()
     def forward(

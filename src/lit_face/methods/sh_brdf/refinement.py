@@ -29,7 +29,7 @@ RATES = {
     "rotation": 0.005,
     "translation": 0.02,
     "focal": 0.02,
-    "light": 0.04,
+    "light": 0.1,
     "residual_diffuse": 0.006,
     "residual_specular": 0.003,
 }
