@@ -36,6 +36,7 @@ bench: setup
 	$(BIN)/python bench/face_finder.py
 	$(BIN)/python bench/reconstruct.py
 	$(BIN)/python bench/ray_tracing.py
+	$(BIN)/python bench/refine.py
 
 clean:
 	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .coverage

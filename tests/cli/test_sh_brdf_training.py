@@ -1,8 +1,15 @@
 """The three stages in one run, as users start it."""
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 
+from lit_face import cli
+from lit_face.inference.loading import load_predictor
+from tests.cli.test_export import export
+from tests.helpers.lit_photos import lit_photos, write_lit_photos
 from tests.helpers.runs import checkpoint, command
 
 STAGES = [
@@ -46,6 +53,33 @@ def test_a_run_goes_through_all_stages_and_is_evaluated(runs):
     )  # fmt: skip
     assert "picture, L1" in done.stdout
     assert "mean face" in done.stdout
+
+
+@torch.no_grad()
+def test_a_run_becomes_a_portable_folder(runs, tmp_path, capsys):
+    export(tmp_path, ckpt=runs / "one", out=tmp_path / "model")
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found, expected = (load_predictor(path)(image) for path in (tmp_path / "model", runs / "one"))
+    assert torch.equal(found.image_vertices, expected.image_vertices)
+    assert torch.equal(found.light, expected.light)
+    assert all(torch.equal(found.textures[name], v) for name, v in expected.textures.items())
+    with pytest.raises(SystemExit):
+        export(tmp_path, ckpt=runs / "one", out=tmp_path / "model.onnx")
+    assert "SHBRDFPredictor cannot be exported to ONNX" in capsys.readouterr().err
+
+
+def test_a_run_is_used_and_refined_on_photos(runs, tmp_path, monkeypatch):
+    table = write_lit_photos(tmp_path / "photos", ["a.png"], *lit_photos(1, size=100))
+    arguments = [
+        f"ckpt={runs / 'one'}", f"input={tmp_path / 'photos'}", f"out={tmp_path / 'out'}",
+        "finder=file", f"finder.path={table}", "device=cpu", "refine=2",
+        "outputs=[glb,maps,light,strip]",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["reconstruct.py", *arguments])
+    cli.reconstruct()
+    assert (tmp_path / "out" / "a" / "strip.jpg").is_file()
+    light = np.load(tmp_path / "out" / "a" / "light.npz")["coefficients"]
+    assert light.shape == (9, 3)
 
 
 @pytest.mark.ddp

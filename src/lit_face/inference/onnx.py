@@ -49,7 +49,10 @@ def export_onnx(
         ValueError: the predictor has no `stages()`, or onnxruntime gives other numbers.
     """
     if not hasattr(predictor, "stages"):
-        raise ValueError(f"{type(predictor).__name__} cannot be exported to ONNX: no stages().")
+        raise ValueError(
+            f"{type(predictor).__name__} cannot be exported to ONNX, as it has no stages() "
+            "(docs/add_a_method.md). Write a portable folder: out=FOLDER without '.onnx'."
+        )
     path = Path(path)
     front, back = predictor.eval().stages()  # type: ignore[operator]
     size = int(predictor.image_size)  # type: ignore[arg-type]
