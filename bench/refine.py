@@ -82,7 +82,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {platform.machine()}, {options.threads} thread(s), "
           f"{options.clock} clock; refine={steps}, {SIZE} x {SIZE} pixels")  # fmt: skip
     print("| photos together | seconds a photo | ms a step and photo "
-          "| photo L1 before, after | landmarks before, after |\n|---|---|---|---|---|")  # fmt: skip
+          "| photo L1 before, after | landmarks, px |\n|---|---|---|---|---|")  # fmt: skip
     for count in (1, options.batch):
         start = clock()
         refined = predictor.refine(picture[:count], points[:count], refinement)

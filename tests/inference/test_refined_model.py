@@ -279,6 +279,8 @@ def test_portable_folders_hold_all_of_it(tmp_path, network):
 
 
 def test_onnx_is_refused_by_name(tmp_path, network):
-    with pytest.raises(ValueError, match=r"SHBRDFPredictor cannot be exported.*no stages.*out=FOLDER"):
+    with pytest.raises(
+        ValueError, match=r"SHBRDFPredictor cannot be exported.*no stages.*out=FOLDER"
+    ):
         export_onnx(network, tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
