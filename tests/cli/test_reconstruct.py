@@ -221,7 +221,7 @@ def test_a_killed_run_continues(trained, pictures, tmp_path):
         (["input=a.mp4", "out=out", "init=landmarks"], "are for photos, not for videos"),
         (["input=photos", "out=out", "init=landmarks", "outputs=[relight]"], "'relit'"),
         (
-            ["input=photos", "out=out", "init=landmarks", "refinement.weights.foto=1"],
+            ["input=photos", "out=out", "init=landmarks", "refinement.weights.photos=1"],
             "did you mean",
         ),
     ],
