@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0625)  # of the decoder's blocks, share of the first
@@ -28,6 +29,8 @@ class SHBRDFNetwork(nn.Module):
         bands: of the light's spherical harmonics; bands squared coefficients a channel.
         map_size: side of the residual maps, texels: 4 times a power of two, 256 at most.
         decoder_width: channels of the decoders' first block.
+        thumbnail: side of a small copy of the picture that joins the latent code, pixels; 0 for
+            none. Light and skin tone are in it at once, where features have to learn to keep them.
         pretrained: start from torchvision's ImageNet weights, which are downloaded once.
 
     Raises:
@@ -43,6 +46,7 @@ class SHBRDFNetwork(nn.Module):
         bands: int = 9,
         map_size: int = 256,
         decoder_width: int = 512,
+        thumbnail: int = 8,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
@@ -56,8 +60,10 @@ class SHBRDFNetwork(nn.Module):
             "bands": bands,
             "map_size": map_size,
             "decoder_width": decoder_width,
+            "thumbnail": thumbnail,
         }
         self.encoder, features = build_encoder(backbone, pretrained)
+        features += 3 * thumbnail**2
         sizes = {"identity": identity, "expression": expression, "albedo": albedo, **POSE}
         sizes["light"] = 3 * bands * bands
         self.heads = nn.ModuleDict({name: nn.Linear(features, k) for name, k in sizes.items()})
@@ -74,7 +80,11 @@ class SHBRDFNetwork(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """Map images (B,3,H,W) in [0,1] to latent codes (B,D)."""
-        code: Tensor = self.encoder(2 * image - 1)
+        image = 2 * image - 1
+        code: Tensor = self.encoder(image)
+        if thumbnail := self.options["thumbnail"]:
+            small = F.adaptive_avg_pool2d(image, thumbnail).flatten(1)
+            code = torch.cat([code, small.to(code)], dim=1)
         return code
 
     def attributes(self, code: Tensor) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.types import Reconstruction
 
 # Units of the network's outputs: what a raw 1 is worth.
-TRANSLATION_MM = (10.0, 10.0, 100.0)
+SHIFT_MM, DEPTH_SHARE = 10.0, 0.1  # sideways; in depth, of the distance before training
 LOG_FOCAL, LIGHT = 0.1, 0.1
 # The light before training: white, 0.7 from everywhere, the rest from above and before the face.
 START_LIGHT = {0: 2.5, 2: -0.5, 3: -1.0}
@@ -71,12 +71,18 @@ class AttributeReader(nn.Module):
         distance = (high - low).mean() * self.margin * self.focal
         return torch.stack([-x, y, distance])
 
+    def translation_units(self) -> Tensor:
+        """Return (3,) mm that a raw translation of 1 is worth."""
+        start = self.start_translation()
+        sideways = torch.full_like(start[:2], SHIFT_MM)
+        return torch.cat([sideways, DEPTH_SHARE * start[2:]])
+
     @fp32_region()
     def camera(self, attributes: Mapping[str, Tensor], size: int) -> PerspectiveCamera:
         """Build cameras of square pictures, `size` pixels a side."""
         angles = attributes["rotation"].float()
         axes = angles.new_tensor(CAMERA_AXES)[:, None]
-        shift = attributes["translation"].float() * angles.new_tensor(TRANSLATION_MM)
+        shift = attributes["translation"].float() * self.translation_units()
         focal = angles.new_full((len(angles),), self.focal * size)
         if self.is_focal_free:
             focal = focal * (LOG_FOCAL * attributes["focal"].float()[:, 0]).exp()

@@ -9,7 +9,7 @@ from lit_face.geometry.cameras import AffineCamera
 from lit_face.geometry.pose import pose_from_camera
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import matrix_to_euler
-from lit_face.methods.sh_brdf.reader import TRANSLATION_MM, AttributeReader
+from lit_face.methods.sh_brdf.reader import AttributeReader
 from lit_face.morphable_models.fitting import fit_landmarks
 
 _USUAL_FACE = 200.0  # pixels, for which `fit_landmarks` has its weights
@@ -83,5 +83,5 @@ def _pose(reader: AttributeReader, camera: AffineCamera, size: int) -> tuple[Ten
     centre = (size - 1) / 2
     shift = (camera.matrix[:, :2, 3] - centre) * (depth / focal)[:, None]
     place = torch.cat([shift, depth[:, None]], dim=1)
-    raw = (place - reader.start_translation()) / place.new_tensor(TRANSLATION_MM)
+    raw = (place - reader.start_translation()) / reader.translation_units()
     return matrix_to_euler(pose.rotation), raw
