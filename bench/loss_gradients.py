@@ -3,8 +3,8 @@
 Usage: python bench/loss_gradients.py RUN
 
 For every loss, the norm of its weighted gradient on what it is meant for (coefficients, pose,
-light, residual maps), over that of the photometric loss on the same. Weights are well chosen where no loss
-is a hundred times as strong or as weak as the photo.
+light, residual maps), over that of the photometric loss on the same. Weights are well chosen where
+no loss is a hundred times as strong or as weak as the photo.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from lit_face.inference.outputs.reflectance import (
     write_reposed,
     write_strip,
 )
+from lit_face.inference.scene import has_reflectance
 
 OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
     "obj": write_obj,
@@ -34,16 +35,18 @@ OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
     "relit": write_relit,
     "reposed": write_reposed,
 }
+AUTO = ("obj", "landmarks", "pose", "overlay")
+AUTO_REFLECTANCE = ("glb", "maps", "light", "strip", "relit", "reposed")  # where the method has it
 PHOTO_OUTPUTS: dict[str, Callable[[Sequence[Export], Path], None]] = {"overlay": write_overlay}
 
 
 def check_outputs(names: Sequence[str]) -> list[str]:
-    """Return the names, checked.
+    """Return the names, checked; 'auto' stands for what suits the method.
 
     Raises:
         ValueError: no list, or a name that there is not, with the closest that there is.
     """
-    known = [*OUTPUTS, *PHOTO_OUTPUTS]
+    known = [*OUTPUTS, *PHOTO_OUTPUTS, "auto"]
     if isinstance(names, str):
         raise ValueError(f"outputs should be a list: outputs=[{names}].")
     for name in names:
@@ -60,6 +63,7 @@ def write_photo(exports: Sequence[Export], names: Sequence[str], folder: Path) -
     One face's files lie in `folder` itself, those of several in face1, face2, ...
     """
     places = []
+    names = _expanded(names, exports[0])
     for number, export in enumerate(exports, 1):
         place = "" if len(exports) == 1 else f"face{number}"
         (folder / place).mkdir(parents=True, exist_ok=True)
@@ -71,3 +75,12 @@ def write_photo(exports: Sequence[Export], names: Sequence[str], folder: Path) -
         if name in PHOTO_OUTPUTS:
             PHOTO_OUTPUTS[name](exports, folder)
     return places
+
+
+def _expanded(names: Sequence[str], export: Export) -> list[str]:
+    """Replace 'auto', and drop doubles."""
+    auto = list(AUTO)
+    if has_reflectance(export.face.reconstruction):
+        auto += AUTO_REFLECTANCE
+    found = [one for name in names for one in (auto if name == "auto" else [name])]
+    return list(dict.fromkeys(found))

@@ -34,9 +34,8 @@ RATES = {
     "residual_specular": 0.003,
 }
 _REFRESH = 10  # steps after which the weights of the pixels follow the face
-_OUTLIER = (
-    0.15  # error of a pixel, linear light, at which it counts half where no skin mask is given
-)
+_OUTLIER = 0.1  # smallest error of a pixel, linear light, that counts half without a skin mask
+_OUTLIER_SHARE = 2.0  # the same, of the mean error: a poor start must not shut a face out
 
 
 class Refined(NamedTuple):
@@ -232,7 +231,11 @@ class _Fit:
             return self.batch.skin_mask
         photo = srgb_to_linear(self.batch.image)
         error = (rendered - photo).abs().mean(1, keepdim=True)
-        return seen_face(self.reader, face, self.size) / (1 + (error / _OUTLIER).square())
+        shown = seen_face(self.reader, face, self.size)
+        total = shown.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        mean = (error * shown).sum((1, 2, 3), keepdim=True) / total
+        half = (_OUTLIER_SHARE * mean).clamp(min=_OUTLIER)
+        return shown / (1 + (error / half).square())
 
 
 def seen_face(reader: AttributeReader, face: Reconstruction, size: tuple[int, int]) -> Tensor:
