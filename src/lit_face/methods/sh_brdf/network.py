@@ -31,8 +31,6 @@ class SHBRDFNetwork(nn.Module):
         decoder_width: channels of the decoders' first block.
         thumbnail: side of a small copy of the picture that joins the latent code, pixels; 0 for
             none. Light and skin tone are in it at once, where features have to learn to keep them.
-        cells: features are averaged over cells x cells parts of the picture; 1 is ResNet's own mean
-            over all of it, 2 keeps where things are: pose and landmarks are learnt sooner.
         pretrained: start from torchvision's ImageNet weights, which are downloaded once.
 
     Raises:
@@ -49,7 +47,6 @@ class SHBRDFNetwork(nn.Module):
         map_size: int = 256,
         decoder_width: int = 512,
         thumbnail: int = 8,
-        cells: int = 1,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
@@ -64,9 +61,8 @@ class SHBRDFNetwork(nn.Module):
             "map_size": map_size,
             "decoder_width": decoder_width,
             "thumbnail": thumbnail,
-            "cells": cells,
         }
-        self.encoder, features = build_encoder(backbone, pretrained, cells)
+        self.encoder, features = build_encoder(backbone, pretrained)
         features += 3 * thumbnail**2
         sizes = {"identity": identity, "expression": expression, "albedo": albedo, **POSE}
         sizes["light"] = 3 * bands * bands
@@ -154,7 +150,7 @@ def map_size_problems(map_size: int) -> list[str]:
     return [f"network.map_size must be 8, 16, 32, ... or {largest}, got {map_size}."]
 
 
-def build_encoder(name: str, pretrained: bool, cells: int = 1) -> tuple[nn.Module, int]:
+def build_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     """Return torchvision's network without its last layer, and the length of its code.
 
     Raises:
@@ -178,11 +174,7 @@ def build_encoder(name: str, pretrained: bool, cells: int = 1) -> tuple[nn.Modul
     if linear is None:
         raise ValueError(f"network.backbone '{name}' has no linear layer at its end; use a ResNet.")
     setattr(network, last, nn.Identity())
-    if cells > 1:
-        if not isinstance(getattr(network, "avgpool", None), nn.AdaptiveAvgPool2d):
-            raise ValueError(f"network.cells={cells} needs a backbone that averages; use a ResNet.")
-        network.avgpool = nn.AdaptiveAvgPool2d(cells)
-    return network, linear.in_features * cells**2
+    return network, linear.in_features
 
 
 def _modules(layer: nn.Module | None) -> list[nn.Module]:
