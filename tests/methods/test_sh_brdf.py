@@ -12,7 +12,7 @@ from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.methods.sh_brdf.network import MapDecoder, map_size_problems
 from lit_face.methods.sh_brdf.reader import AttributeReader
 from lit_face.methods.sh_brdf.stages import Schedule, stage_problems
-from lit_face.rendering.color import linear_to_srgb
+from lit_face.rendering.color import linear_to_srgb, srgb_to_linear
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
 from lit_face.rendering.scene import material_of, render_face
 from tests.helpers.faces import cameras, faces, head
@@ -261,3 +261,22 @@ def test_visible_contour_is_the_fixed_one_from_the_front_and_slides_in_profile()
     assert moved[0].abs().mean() < 3  # pixels of a face of about 150
     left, right = moved[1][:8].abs().max(), moved[1][9:].abs().max()
     assert max(left, right) > 10 > 3 * min(left, right)
+
+
+def test_a_face_that_leaves_the_skin_uncovered_is_no_better_in_validation():
+    module, batch = small_module().eval(), faces(2, size=SIZE, yaw_deg=5)
+    logged = []
+
+    def error_now():
+        values = {}
+        module.log = lambda name, value, **_: values.setdefault(name, value)
+        module.validation_step(batch, 0)
+        logged.append(float(values["val/photo"].detach()))
+
+    error_now()
+    with torch.no_grad():
+        module.network.heads["translation"].bias[0] = 60.0  # far out of the picture
+    error_now()
+    assert logged[1] > logged[0]
+    black = (srgb_to_linear(batch.image) * batch.skin_mask).sum((1, 2, 3))
+    assert_close(logged[1], float((black / (3 * batch.skin_mask.sum((1, 2, 3)))).mean()))

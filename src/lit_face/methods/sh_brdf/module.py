@@ -121,17 +121,19 @@ class SHBRDFModule(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Log errors of the picture (masked L1, linear light) and of the landmarks (NME, percent).
+        """Log errors of the picture (L1 on skin, linear light) and of the landmarks (NME, percent).
 
+        Skin that the face leaves uncovered counts as black: a face that looks away does not win.
         `val/photo_statistical` is the picture without residual maps.
         """
         face = self._reconstruct(batch, with_residuals=True)
         landmarks = required(batch.landmarks, "landmarks", type(self).__name__)
         self.val_nme.update(face.landmarks, landmarks)
         photo = srgb_to_linear(batch.image)
+        skin = required(batch.skin_mask, "skin_mask", type(self).__name__)
         for suffix, statistical in (("", False), ("_statistical", True)):
-            rendered, mask = self._render(face, batch, statistical)
-            error = losses.photometric(rendered, photo, mask)
+            rendered, _ = self._render(face, batch, statistical)
+            error = losses.photometric(rendered, photo, skin)
             self.log(f"val/photo{suffix}", error, batch_size=len(batch), sync_dist=True)
         self.log("val/nme", self.val_nme, batch_size=len(batch), prog_bar=True)
 
