@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lit_face.benchmarks.photometric_render import (
     batch_rows,
-    can_be_rendered,
     finite_rows,
     has_statistical_maps,
     render,
@@ -37,6 +36,7 @@ from lit_face.metrics.surface import aligned_errors
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.rendering.color import linear_to_srgb, srgb_to_linear
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.rendering.scene import can_be_rendered
 from lit_face.types import FaceBatch, Reconstruction, required
 
 CROP = 256  # pixels, the unit of `landmarks_px`

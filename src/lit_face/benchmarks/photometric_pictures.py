@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_face.benchmarks.photometric_render import can_be_rendered, finite_rows, render, rows_of
+from lit_face.benchmarks.photometric_render import finite_rows, render, rows_of
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.drawing import mesh_overlay, to_pixels
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
+from lit_face.rendering.scene import can_be_rendered
 from lit_face.types import FaceBatch, Reconstruction
 
 CAPTION = "photo, render, geometry, diffuse albedo, specular albedo x 5"

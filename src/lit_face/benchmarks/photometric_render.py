@@ -12,19 +12,13 @@ from torch import Tensor
 from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
 from lit_face.rendering.material import Radiance
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
-from lit_face.rendering.scene import MAPS, material_of, render_face
+from lit_face.rendering.scene import material_of, render_face
 from lit_face.types import FaceBatch, Reconstruction
 
 _BATCHED = (
     "image_vertices", "vertices", "landmarks", "visibility", "camera", "light", "coefficients",
     "textures",
 )  # fmt: skip
-
-
-def can_be_rendered(face: Reconstruction) -> bool:
-    """Whether a method estimates all that a picture needs."""
-    has_maps = set(MAPS) <= set(face.textures or {})
-    return has_maps and face.camera is not None and isinstance(face.light, Tensor)
 
 
 def has_statistical_maps(face: Reconstruction) -> bool:

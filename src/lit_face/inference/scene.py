@@ -18,7 +18,7 @@ from lit_face.inference.crops import crop_matrices, cut_out
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.material import Material, Radiance
 from lit_face.rendering.material_renderer import RasterMaterialRenderer, Specular
-from lit_face.rendering.scene import MAPS, material_of, render_face
+from lit_face.rendering.scene import can_be_rendered, material_of, render_face
 from lit_face.types import Reconstruction
 
 _MARGIN = 2.0  # side of the crop over the size of the landmarks' box
@@ -30,9 +30,7 @@ _STUDIO = {0: 1.7, 1: 0.5, 2: -0.7, 3: -0.9}
 
 def has_reflectance(face: Reconstruction) -> bool:
     """Whether a face has the maps, light and camera of which a scene is made."""
-    has_maps = set(MAPS) <= set(face.textures or {})
-    has_camera = isinstance(face.camera, PerspectiveCamera)
-    return has_maps and has_camera and isinstance(face.light, Tensor)
+    return can_be_rendered(face) and isinstance(face.camera, PerspectiveCamera)
 
 
 @dataclass(frozen=True, eq=False)

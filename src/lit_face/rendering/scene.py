@@ -11,6 +11,12 @@ from lit_face.types import Reconstruction
 MAPS = ("diffuse", "specular", "roughness")
 
 
+def can_be_rendered(face: Reconstruction) -> bool:
+    """Whether a face has all that a picture needs: maps, camera and light."""
+    has_maps = set(MAPS) <= set(face.textures or {})
+    return has_maps and face.camera is not None and isinstance(face.light, Tensor)
+
+
 def material_of(face: Reconstruction, statistical: bool = False) -> Material:
     """Return what a face is made of; maps below 0 count as 0.
 

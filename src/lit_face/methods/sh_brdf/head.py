@@ -231,12 +231,6 @@ class StatisticalHead(nn.Module):
         size = self.map_size
         return texels.mT.reshape(len(values), values.shape[2], size, size)
 
-    def vertex_colors(self, maps: Tensor) -> Tensor:
-        """Read maps (B,C,S,S) at the vertices: (B,V,C)."""
-        grid = torch.stack([2 * self.uv[:, 0] - 1, 1 - 2 * self.uv[:, 1]], dim=-1)
-        grid = grid.expand(len(maps), 1, -1, -1).to(maps)
-        return F.grid_sample(maps, grid, align_corners=True)[:, :, 0].mT
-
 
 def _specular(model: MorphableModel, albedo: int) -> tuple[Tensor, Tensor]:
     """Return reflectance at normal incidence, mean (V,1) and basis (V,1,Ks)."""

@@ -165,26 +165,22 @@ def build_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:
             f"network.backbone '{name}' is unknown; use a classifier of torchvision.models such as "
             "'resnet18', 'resnet50' or 'resnet152'."
         )
-    network: Any = torchvision.models.get_model(name, weights=None)
-    if pretrained:
-        network = _with_weights(torchvision.models.get_model, name)
+    get_model = torchvision.models.get_model
+    network: Any = _with_weights(get_model, name) if pretrained else get_model(name, weights=None)
     last = "fc" if hasattr(network, "fc") else "classifier"
     layer = getattr(network, last, None)
-    linear = next((m for m in _modules(layer) if isinstance(m, nn.Linear)), None)
+    modules = [] if layer is None else layer.modules()
+    linear = next((m for m in modules if isinstance(m, nn.Linear)), None)
     if linear is None:
         raise ValueError(f"network.backbone '{name}' has no linear layer at its end; use a ResNet.")
     setattr(network, last, nn.Identity())
     return network, linear.in_features
 
 
-def _modules(layer: nn.Module | None) -> list[nn.Module]:
-    return [] if layer is None else list(layer.modules())
-
-
 def _with_weights(get_model: Callable[..., nn.Module], name: str) -> nn.Module:
     try:
         return get_model(name, weights="DEFAULT")
-    except Exception as error:
+    except (OSError, RuntimeError) as error:  # no network, or a file cut short
         raise RuntimeError(
             f"network.pretrained: torchvision's weights of {name} cannot be had ({error}). Set "
             "network.pretrained=false, or put the file into torch's hub cache."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -74,14 +75,14 @@ class Objective:
             batch: photo and landmarks.
             head: gives the texels of faces.
         """
-        found = {"photo": self._photo(rendered, mask, batch)}
-        if "landmark" in self.weights:
-            true = required(batch.landmarks, "landmarks", "sh_brdf")
-            found["landmark"] = losses.landmark(face.landmarks, true, batch.image.shape[-1])
-        for name, values in (face.coefficients or {}).items():
-            found[f"prior_{name}"] = losses.prior(values)
-        found |= self._light(face) | self._maps(face, head)
-        return {name: value for name, value in found.items() if name in self.weights}
+        losses_by_name: dict[str, Callable[[], Tensor]] = {
+            "photo": lambda: self._photo(rendered, mask, batch),
+            "landmark": lambda: _landmark(face, batch),
+            **_priors(face),
+            **_light(_light_of(face)),
+            **_maps(face, head),
+        }
+        return {name: loss() for name, loss in losses_by_name.items() if name in self.weights}
 
     def total(self, terms: Mapping[str, Tensor], factors: Mapping[str, float]) -> Tensor:
         """Sum the terms with their weights, some of them times a further factor."""
@@ -97,7 +98,7 @@ class Objective:
         diffuse = (face.textures or {})["diffuse"]
         return {
             "texels_out_of_range": ((diffuse < 0) | (diffuse > 1)).float().mean(),
-            "light_negative_energy": negative_light(_light_of(face)).mean(),
+            "light_negative_energy": negative_light(_light_of(face)),
         }
 
     def _photo(self, rendered: Tensor, mask: Tensor, batch: FaceBatch) -> Tensor:
@@ -107,37 +108,50 @@ class Objective:
             return losses.photometric(rendered, srgb_to_linear(batch.image), mask)
         return losses.photometric(linear_to_srgb(rendered), batch.image, mask)
 
-    def _light(self, face: Reconstruction) -> dict[str, Tensor]:
-        light = _light_of(face)
-        return {
-            "light_energy": light.square().mean(),
-            "light_grey": losses.light_grey(light),
-            "light_negative": negative_light(light).mean(),
-        }
 
-    def _maps(self, face: Reconstruction, head: StatisticalHead) -> dict[str, Tensor]:
-        textures, found = face.textures or {}, {}
-        for kind in ("diffuse", "specular"):
-            maps = textures[kind]
-            found[f"range_{kind}"] = losses.map_range(maps, head.coverage)
-            statistical = textures.get(f"{kind}_statistical")
-            if statistical is None:
-                continue
-            found[f"symmetry_{kind}"] = losses.map_symmetry(maps, head.coverage)
-            found[f"smooth_{kind}"] = losses.map_smooth(maps - statistical, head.coverage)
-            found[f"consistency_{kind}"] = losses.map_consistency(
-                maps, statistical.expand_as(maps).detach(), head.coverage
-            )
-        found["grey_specular"] = losses.map_grey(textures["specular"], head.coverage)
-        return found
+def _landmark(face: Reconstruction, batch: FaceBatch) -> Tensor:
+    true = required(batch.landmarks, "landmarks", "sh_brdf")
+    return losses.landmark(face.landmarks, true, batch.image.shape[-1])
+
+
+def _priors(face: Reconstruction) -> dict[str, Callable[[], Tensor]]:
+    coefficients = face.coefficients or {}
+    return {f"prior_{name}": partial(losses.prior, value) for name, value in coefficients.items()}
+
+
+def _light(light: Tensor) -> dict[str, Callable[[], Tensor]]:
+    return {
+        "light_energy": lambda: light.square().mean(),
+        "light_grey": lambda: losses.light_grey(light),
+        "light_negative": lambda: negative_light(light),
+    }
+
+
+def _maps(face: Reconstruction, head: StatisticalHead) -> dict[str, Callable[[], Tensor]]:
+    textures, mask = face.textures or {}, head.coverage
+    found: dict[str, Callable[[], Tensor]] = {
+        "grey_specular": partial(losses.map_grey, textures["specular"], mask)
+    }
+    for kind in ("diffuse", "specular"):
+        maps, statistical = textures[kind], textures.get(f"{kind}_statistical")
+        found[f"range_{kind}"] = partial(losses.map_range, maps, mask)
+        if statistical is None:
+            continue
+        reference = statistical.expand_as(maps)
+        found[f"symmetry_{kind}"] = partial(losses.map_symmetry, maps, mask)
+        found[f"smooth_{kind}"] = partial(losses.map_smooth, maps - reference, mask)
+        found[f"consistency_{kind}"] = partial(
+            losses.map_consistency, maps, reference.detach(), mask
+        )
+    return found
 
 
 def weight_problem(weights: Mapping[str, float]) -> str | None:
     """Say which weights belong to no loss, in the words of the option."""
     unknown = sorted(set(weights) - set(TERMS))
-    return (
-        f"weights: there is no loss {unknown}; there are {', '.join(TERMS)}." if unknown else None
-    )
+    if not unknown:
+        return None
+    return f"weights: there is no loss {unknown}; there are {', '.join(TERMS)}."
 
 
 def _light_of(face: Reconstruction) -> Tensor:

@@ -59,11 +59,6 @@ class Schedule:
             if values["epochs"]
         }
 
-    @property
-    def epochs(self) -> int:
-        """Epochs of all stages together."""
-        return sum(stage.epochs for stage in self.stages.values())
-
     def at(self, epoch: float) -> Moment:
         """Return the moment at an epoch with its fraction; the last stage never ends."""
         start = 0
