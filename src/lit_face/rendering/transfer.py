@@ -136,11 +136,11 @@ def _hidden_by_rays(points: Tensor, faces: Tensor, normals: Tensor, sky: Tensor)
 def _hidden_in_pictures(points: Tensor, faces: Tensor, normals: Tensor, sky: Tensor) -> Tensor:
     """Return (V,N) 1 where a depth picture from far away does not show the vertex."""
     flat = points.float()
-    seen = [_seen(flat, faces, part.float()) for part in sky.split(_CHUNK)]
+    seen = [seen_from(flat, faces, part.float()) for part in sky.split(_CHUNK)]
     return 1 - torch.cat(seen).mT.double()
 
 
-def _seen(points: Tensor, faces: Tensor, directions: Tensor) -> Tensor:
+def seen_from(points: Tensor, faces: Tensor, directions: Tensor) -> Tensor:
     """Visibility (N,V) of the vertices from far away in N directions."""
     helper = torch.where(directions[:, 1:2].abs() < 0.9, 1.0, 0.0).to(directions)
     up = torch.cat([torch.zeros_like(helper), helper, 1 - helper], dim=1)

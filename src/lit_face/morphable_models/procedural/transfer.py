@@ -13,25 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lit_face.geometry.meshes import vertex_normals
 from lit_face.geometry.spherical_harmonics import sh_basis
-from lit_face.rendering.visibility import vertex_visibility
+from lit_face.rendering.transfer import fibonacci_sphere, seen_from
 
 BANDS = 5
 _DIRECTIONS = 112
-_PICTURE = 256  # pixels a side of the depth pictures
 _CHUNK = 16
-
-
-def fibonacci_sphere(count: int) -> Tensor:
-    """Return (count,3) nearly even unit directions."""
-    index = torch.arange(count, dtype=torch.float64) + 0.5
-    z = 1 - 2 * index / count
-    turn = index * (math.pi * (3 - math.sqrt(5)))
-    radius = (1 - z * z).sqrt()
-    return torch.stack([radius * turn.cos(), radius * turn.sin(), z], dim=1).float()
 
 
 def light_transfer(vertices: NDArray[Any], faces: NDArray[np.int64]) -> NDArray[Any]:
@@ -47,23 +36,9 @@ def light_transfer(vertices: NDArray[Any], faces: NDArray[np.int64]) -> NDArray[
     """
     points, triangles = torch.from_numpy(vertices), torch.from_numpy(faces)
     normals = vertex_normals(points[None], triangles)[0]
-    directions = fibonacci_sphere(_DIRECTIONS)
+    directions = fibonacci_sphere(_DIRECTIONS).float()
     chunks = [directions[i : i + _CHUNK] for i in range(0, _DIRECTIONS, _CHUNK)]
-    seen = torch.cat([_seen(points, triangles, part) for part in chunks])
+    seen = torch.cat([seen_from(points, triangles, part) for part in chunks])
     cosine = (directions @ normals.mT).clamp(min=0)
     weight = (seen * cosine) * (4 * math.pi / _DIRECTIONS / math.pi)
     return (weight.mT @ sh_basis(directions, BANDS)).numpy()
-
-
-def _seen(points: Tensor, faces: Tensor, directions: Tensor) -> Tensor:
-    """Visibility (N,V) of the vertices from far away in N directions."""
-    helper = torch.where(directions[:, 1:2].abs() < 0.9, 1.0, 0.0)
-    up = torch.cat([torch.zeros_like(helper), helper, 1 - helper], dim=1)
-    right = torch.nn.functional.normalize(torch.linalg.cross(up, directions), dim=1)
-    down = torch.linalg.cross(right, directions)
-    axes = torch.stack([right, down, -directions], dim=1)
-    image = (points - points.mean(0)) @ axes.mT
-    extent = image[..., :2].abs().amax()
-    image = image * (_PICTURE / 2 - 2) / extent
-    image = image + image.new_tensor([_PICTURE / 2, _PICTURE / 2, 0])
-    return vertex_visibility(image, faces, (_PICTURE, _PICTURE), tolerance=0.012)
