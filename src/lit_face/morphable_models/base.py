@@ -52,9 +52,15 @@ class MorphableModel(nn.Module):
     """A linear head model: coefficients (in standard deviations) to vertices in mm and to albedo.
 
     Everything is a non-persistent buffer: never in a checkpoint, never averaged.
+
+    Attributes:
+        joint_names: joints inside the head that turn (FLAME's neck, jaw, eyes); most have none.
+        has_contour: whether `landmarks` puts jaw points on the visible contour, given a rotation.
     """
 
     unit = "mm"
+    joint_names: tuple[str, ...] = ()
+    has_contour = False
     mean: Tensor
     faces: Tensor
     uv: Tensor
@@ -116,14 +122,26 @@ class MorphableModel(nn.Module):
         """UV maps (C,S,S) that the model ships, by name."""
         return {name: getattr(self, f"detail_{name}") for name in self._detail_names}
 
-    def forward(self, identity: Tensor, expression: Tensor, pose: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        identity: Tensor,
+        expression: Tensor,
+        pose: Tensor | None = None,
+        joints: Tensor | None = None,
+    ) -> Tensor:
         """Return vertices (B,V,3) in head space, mm.
 
         Args:
             identity: (B,Ki) standard deviations; fewer than Ki are the leading ones.
             expression: (B,Ke) likewise.
             pose: (B,3,3) rotation about the head's origin; none leaves the head upright.
+            joints: (B,J,3) axis-angle of `joint_names`, radians; none leaves them at rest.
+
+        Raises:
+            ValueError: joints for a model that has none.
         """
+        if joints is not None and joints.shape[1]:
+            raise ValueError(f"The model '{self.name}' has no joints; found {tuple(joints.shape)}.")
         identity, expression = identity.float(), expression.float()
         offsets = identity @ _rows(self.identity_basis, identity.shape[1])
         offsets = offsets + expression @ _rows(self.expression_basis, expression.shape[1])
@@ -136,8 +154,14 @@ class MorphableModel(nn.Module):
         offsets = coefficients @ _rows(self.albedo_basis, coefficients.shape[1])
         return self.albedo_mean + offsets.view(-1, *self.albedo_mean.shape)
 
-    def landmarks(self, vertices: Tensor) -> Tensor:
-        """Pick the 68 iBUG points (B,68,3) from vertices (B,V,3)."""
+    def landmarks(self, vertices: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """Pick the 68 iBUG points (B,68,3) from vertices (B,V,3).
+
+        Args:
+            vertices: in head space, or any image of it under an affine map.
+            rotation: (B,3,3) head space to axes x right of the face's left, y up, z to the viewer;
+                models with `has_contour` put the jaw points on the contour seen from there.
+        """
         return vertices[:, self.landmark_index]
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:

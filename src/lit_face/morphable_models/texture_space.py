@@ -1,0 +1,86 @@
+"""Linear spaces of albedo maps: a code to a texture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lit_face.geometry.sampling import sample_image
+from lit_face.geometry.uv import texel_uv, uv_resampling
+from lit_face.morphable_models.base import MorphableModel
+
+
+class TextureSpace(nn.Module):
+    """A mean texture and components; everything is a non-persistent buffer.
+
+    Maps are **texel-centred**, as FLAME's files are (texel i of S lies at (i + 0.5) / S), not
+    corner-aligned as `lit_face.geometry.uv`; `corner_aligned` converts.
+
+    Args:
+        mean: (3,S,S) albedo, RGB, sRGB values in [0,1]; row 0 is v = 1.
+        basis: (K,3,S,S) a standard deviation.
+        coverage: (S,S) bool, texels that faces cover.
+        name: what it is, for messages and files.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    coverage: Tensor
+
+    def __init__(self, mean: Tensor, basis: Tensor, coverage: Tensor, name: str) -> None:
+        super().__init__()
+        self.name = name
+        for key, value in (("mean", mean), ("basis", basis), ("coverage", coverage)):
+            self.register_buffer(key, value, persistent=False)
+
+    @property
+    def size(self) -> int:
+        """Side S of the maps, texels."""
+        return self.mean.shape[-1]
+
+    @property
+    def components(self) -> int:
+        """Number K of components."""
+        return len(self.basis)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Return textures (B,3,S,S), not clamped, of codes (B,k), k <= K, standard deviations."""
+        code = code.float()
+        offsets = code @ self.basis[: code.shape[1]].flatten(1)
+        return self.mean + offsets.view(-1, *self.mean.shape)
+
+
+def texture_space_of(
+    model: MorphableModel, size: int = 256, components: int | None = None
+) -> TextureSpace:
+    """Return a morphable model's own albedo, interpolated between its vertices.
+
+    Texels that no face covers have the covered texels' mean, and components of 0.
+    """
+    resampling = uv_resampling(centred_uv(model.uv, size), model.map_faces, size)
+    maps = resampling(torch.cat([model.albedo_mean[..., None], model.albedo_basis], 2).flatten(1))
+    maps = maps.view(3, -1, size, size).movedim(1, 0)
+    covered = resampling.mask.bool()
+    mean = torch.where(covered, maps[0], maps[0][:, covered].mean(1)[:, None, None])
+    basis = maps[1:] if components is None else maps[1 : 1 + components]
+    return TextureSpace(mean.contiguous(), basis.contiguous(), covered, model.name)
+
+
+def centred_uv(uv: Tensor, size: int) -> Tensor:
+    """Return the UV coordinates at which a corner-aligned map has what a texel-centred map has."""
+    return (uv * size - 0.5) / (size - 1)
+
+
+def sample_texture(textures: Tensor, uv: Tensor) -> Tensor:
+    """Read texel-centred maps (B,C,S,S) at (B,...,2) UV coordinates: (B,C,...), bilinear."""
+    size = textures.shape[-1]
+    points = torch.stack([uv[..., 0] * size - 0.5, (1 - uv[..., 1]) * size - 0.5], dim=-1)
+    return sample_image(textures, points, padding="border")
+
+
+def corner_aligned(textures: Tensor) -> Tensor:
+    """Resample texel-centred maps (B,C,S,S) to the house's corner-aligned maps of that size."""
+    size = textures.shape[-1]
+    uv = texel_uv(torch.arange(size * size, device=textures.device), size)
+    values = sample_texture(textures, uv.expand(len(textures), -1, -1))
+    return values.view(*textures.shape)
