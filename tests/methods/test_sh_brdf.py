@@ -7,11 +7,11 @@ import torch
 
 from lit_face.config.instantiate import instantiate
 from lit_face.methods.sh_brdf import SHBRDFModule, SHBRDFNetwork
-from lit_face.methods.sh_brdf.contour import contour_candidates, visible_contour
 from lit_face.methods.sh_brdf.head import StatisticalHead
 from lit_face.methods.sh_brdf.network import MapDecoder, map_size_problems
 from lit_face.methods.sh_brdf.reader import AttributeReader
 from lit_face.methods.sh_brdf.stages import Schedule, stage_problems
+from lit_face.morphable_models.contour import contour_candidates, visible_contour
 from lit_face.rendering.color import linear_to_srgb, srgb_to_linear
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
 from lit_face.rendering.scene import material_of, render_face

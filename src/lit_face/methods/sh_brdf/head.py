@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.uv import texel_uv, uv_resampling
-from lit_face.methods.sh_brdf.contour import contour_candidates
 from lit_face.morphable_models.albedo_mm import AlbedoMM, srgb_slope
 from lit_face.morphable_models.base import MorphableModel
+from lit_face.morphable_models.contour import contour_candidates
 from lit_face.rendering.color import srgb_to_linear
 from lit_face.rendering.transfer import light_transfer
 

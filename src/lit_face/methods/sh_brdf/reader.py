@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from lit_face.geometry.cameras import PerspectiveCamera
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import euler_to_matrix
-from lit_face.methods.sh_brdf.contour import visible_contour
 from lit_face.methods.sh_brdf.head import StatisticalHead
+from lit_face.morphable_models.contour import visible_contour
 from lit_face.types import Reconstruction
 
 # Units of the network's outputs: what a raw 1 is worth.
