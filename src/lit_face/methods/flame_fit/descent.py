@@ -1,0 +1,108 @@
+"""Descent of many photos at once, of which each stops or fails on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_face.methods.flame_fit.scene import Terms, Values
+
+Objective = Callable[[Values, int], Terms]
+OptimizerName = Literal["adam", "lbfgs"]
+_FINAL = 0.1  # share of the rates at a stage's end
+
+
+class Descent:
+    """The values of a batch on their way down.
+
+    Photos share nothing: their totals are added, Adam works on every number alone, and a photo that
+    is done, or whose total or gradient is not finite, keeps its values from then on.
+
+    Args:
+        values: (B,...) by name.
+        weights: of the terms; a term without weight is left out.
+        rates: learning rate by name.
+        window: steps over which a photo is watched; 0 never stops one early.
+        tolerance: relative change of the total over them that stops it.
+    """
+
+    def __init__(
+        self,
+        values: dict[str, Tensor],
+        weights: dict[str, float],
+        rates: dict[str, float],
+        window: int = 50,
+        tolerance: float = 1e-4,
+    ) -> None:
+        self.values, self.weights, self.rates = values, weights, rates
+        self.window, self.tolerance = window, tolerance
+        count = len(next(iter(values.values())))
+        device = next(iter(values.values())).device
+        self.failed = torch.zeros(count, dtype=torch.bool, device=device)
+        self.trace: list[Terms] = []
+
+    def adam(self, objective: Objective, free: Iterable[str], steps: int, stage: int) -> None:
+        """Take steps along the free values; rates fall along a cosine."""
+        names = list(free)
+        running = ~self.failed
+        params = {name: self.values[name].requires_grad_() for name in names}
+        groups = [{"params": [params[name]], "lr": self.rates[name]} for name in names]
+        optimizer = torch.optim.Adam(groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _cosine(steps))
+        history: list[Tensor] = []
+        for step in range(steps):
+            terms = objective(self.values, step)
+            total = self._total(terms)
+            self._record(terms, total, stage)
+            optimizer.zero_grad()
+            torch.where(running, total, 0.0).sum().backward()
+            sound = total.isfinite() & _all_finite(params.values())
+            self.failed |= running & ~sound
+            running &= sound
+            history.append(total.detach())
+            running &= ~self._is_done(history)
+            if not running.any():
+                break
+            before = {name: value.detach().clone() for name, value in params.items()}
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                for name, value in params.items():
+                    value.copy_(torch.where(_rows(running, value), value, before[name]))
+        for value in params.values():
+            value.requires_grad_(False)
+            value.grad = None
+
+    def _total(self, terms: Terms) -> Tensor:
+        return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(0)
+
+    def _record(self, terms: Terms, total: Tensor, stage: int) -> None:
+        row = {name: self.weights[name] * value.detach() for name, value in terms.items()}
+        self.trace.append(row | {"total": total.detach(), "stage": torch.full_like(total, stage)})
+
+    def _is_done(self, history: list[Tensor]) -> Tensor:
+        if not self.window or len(history) <= self.window:
+            return torch.zeros_like(self.failed)
+        change = (history[-1] - history[-1 - self.window]).abs()
+        return change < self.tolerance * history[-1].abs()
+
+
+def _cosine(steps: int) -> Callable[[int], float]:
+    def share(step: int) -> float:
+        angle = torch.pi * min(step / max(steps, 1), 1.0)
+        return _FINAL + (1 - _FINAL) * 0.5 * (1 + float(torch.cos(torch.tensor(angle))))
+
+    return share
+
+
+def _all_finite(params: Iterable[Tensor]) -> Tensor:
+    return torch.stack(
+        [p.grad.flatten(1).isfinite().all(1) for p in params if p.grad is not None]
+    ).all(0)
+
+
+def _rows(mask: Tensor, value: Tensor) -> Tensor:
+    return mask.view(-1, *(1,) * (value.ndim - 1))

@@ -1,0 +1,258 @@
+"""The photometric fit: pose, then landmarks, then everything on the photo, then the offset map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lit_face.geometry.precision import fp32_region
+from lit_face.geometry.rotations import axis_angle_to_matrix
+from lit_face.methods.flame_fit import losses, scene
+from lit_face.methods.flame_fit.camera import project, rigid_fit
+from lit_face.methods.flame_fit.descent import Descent
+from lit_face.methods.flame_fit.light import BANDS, FULL_LIGHT
+from lit_face.methods.flame_fit.pixels import Pixels
+from lit_face.methods.flame_fit.scene import Head, Photos, Terms, Values
+
+INNER = slice(17, 68)  # the jaw of 2D landmarks slides with the pose
+SHAPE = ("identity", "expression", "joints", "rotation", "camera")
+STAGES = ("landmarks", "photo", "offset")
+WEIGHTS = {
+    "landmark": 1.0,
+    "opening": 0.5,
+    "photometric": 2.2,
+    "identity": 1e-4,
+    "expression": 1e-4,
+    "joints": 1e-2,
+    "texture": 1e-4,
+    "light": 1.0,
+    "range": 1.0,
+    "offset": 1e-2,
+    "smooth": 1e-1,
+}
+RATES = {
+    "identity": 0.03,
+    "expression": 0.03,
+    "joints": 0.01,
+    "rotation": 0.01,
+    "camera": 0.005,
+    "texture": 0.03,
+    "light": 0.03,
+    "offset": 0.02,
+}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How photos are fitted.
+
+    Attributes:
+        rigid_steps: on pose and camera, after the closed form.
+        landmark_steps: on shape and pose, without the photo.
+        steps: on everything but the offset, one number a level of the pyramid, the coarsest first.
+        offset_steps: on the offset map alone; 0 leaves it out.
+        light: 'rgb' has nine coefficients a channel, 'mono' nine for all.
+        refresh: steps after which visibility and normals follow the face.
+        outlier: color error (sRGB) at which a pixel counts half; None lets all count.
+        normals_grad: shading moves the shape too.
+        window: steps over which a photo is watched; 0 never stops one early.
+        tolerance: relative change of the total over them that stops it.
+        weights: of the terms, over `WEIGHTS`.
+        rates: of the values, over `RATES`.
+    """
+
+    rigid_steps: int = 60
+    landmark_steps: int = 80
+    steps: tuple[int, ...] = (60, 60, 40)
+    offset_steps: int = 60
+    light: Literal["rgb", "mono"] = "rgb"
+    refresh: int = 8
+    outlier: float | None = None
+    normals_grad: bool = False
+    window: int = 50
+    tolerance: float = 1e-4
+    weights: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+class Fitted(NamedTuple):
+    """Fitted values of a batch.
+
+    Attributes:
+        values: identity, expression, joints (B,J,3), rotation (B,3) axis-angle, camera (B,3,
+            `camera.project`), texture, light (B,9,1 or 3), and `offset` (B,3,S,S) where fitted.
+        start: the values after the rigid stage.
+        failed: (B,) bool, photos whose losses were not finite; they keep their last values.
+        trace: weighted terms and their total (B,steps) by name, and `stage`, of `STAGES`.
+    """
+
+    values: dict[str, Tensor]
+    start: dict[str, Tensor]
+    failed: Tensor
+    trace: dict[str, Tensor]
+
+
+@torch.enable_grad()
+@fp32_region()
+def fit_photos(
+    head: Head, photos: Photos, options: FitOptions, joints: Sequence[str] = ("jaw",)
+) -> Fitted:
+    """Fit a head to photos.
+
+    Args:
+        head: model and texture space.
+        photos: of one size.
+        options: how.
+        joints: names of those that move.
+    """
+    start = start_values(head, photos, options)
+    descent = Descent(
+        {name: value.clone() for name, value in start.items()},
+        WEIGHTS | dict(options.weights),
+        RATES | dict(options.rates),
+        options.window,
+        options.tolerance,
+    )
+    moves = joint_mask(head, joints, photos)
+    descent.adam(_OnLandmarks(head, photos, moves), SHAPE, options.landmark_steps, 0)
+    for level, steps in enumerate(options.steps):
+        shrink = len(options.steps) - 1 - level
+        coarse = photos.shrunk(photos.size // 2**shrink)
+        smaller = head.halved(_halvings(head, coarse.size))
+        objective = _OnPhoto(smaller, coarse, options, moves)
+        descent.adam(objective, (*SHAPE, "texture", "light"), steps, 1)
+    if options.offset_steps:
+        descent.values["offset"] = photos.image.new_zeros(
+            len(photos.image), *head.textures.mean.shape
+        )
+        descent.adam(_OnOffset(head, photos, options, descent.values), ("offset",),
+                     options.offset_steps, 2)  # fmt: skip
+    return Fitted(descent.values, start, descent.failed, _stacked(descent.trace))
+
+
+def start_values(head: Head, photos: Photos, options: FitOptions) -> dict[str, Tensor]:
+    """Return the mean face in the pose of the rigid stage, under light that shades with 1."""
+    model, count = head.model, len(photos.image)
+    zeros = photos.image.new_zeros
+    light = zeros(count, BANDS, 1 if options.light == "mono" else 3)
+    light[:, 0] = FULL_LIGHT
+    shape = {
+        "identity": zeros(count, model.identity_size),
+        "expression": zeros(count, model.expression_size),
+        "joints": zeros(count, len(model.joint_names), 3),
+    }
+    with torch.no_grad():
+        points = model.landmarks(head.vertices(shape))[:, INNER]
+    pose = rigid_fit(
+        points, photos.landmarks[:, INNER], options.rigid_steps, photos.confidence[:, INNER]
+    )
+    return shape | pose | {"texture": zeros(count, head.textures.components), "light": light}
+
+
+def joint_mask(head: Head, joints: Sequence[str], photos: Photos) -> Tensor:
+    """Return (J,1), 1 for the joints that move."""
+    return photos.image.new_tensor([float(name in joints) for name in head.model.joint_names])[
+        :, None
+    ]
+
+
+class _OnLandmarks:
+    """Terms of landmarks and shape alone."""
+
+    def __init__(self, head: Head, photos: Photos, moves: Tensor) -> None:
+        self.head, self.photos, self.moves = head, photos, moves
+
+    def __call__(self, values: Values, step: int) -> Terms:
+        values = {**values, "joints": values["joints"] * self.moves}
+        return scene.shape_terms(self.head, self.photos, values)[0]
+
+
+class _OnPhoto:
+    """Terms of everything but the offset; pixels and normals are kept for some steps."""
+
+    def __init__(self, head: Head, photos: Photos, options: FitOptions, moves: Tensor) -> None:
+        self.head, self.photos, self.options, self.moves = head, photos, options, moves
+        self._pixels: Pixels
+        self._light: Tensor
+
+    def __call__(self, values: Values, step: int) -> Terms:
+        head, options = self.head, self.options
+        values = {**values, "joints": values["joints"] * self.moves}
+        terms, vertices, ndc = scene.shape_terms(head, self.photos, values)
+        fresh = step % options.refresh == 0
+        if fresh:
+            self._pixels = scene.find_pixels(head, self.photos, ndc)
+        pixels = self._pixels
+        weights = scene.pixel_weights(pixels, ndc)
+        if fresh or options.normals_grad:
+            with torch.set_grad_enabled(options.normals_grad):
+                self._light = scene.pixel_light(head, values, vertices, pixels, weights)
+        uv = scene.pixel_uv(head, pixels, weights)
+        albedo = scene.read_texture(head.texture(values), uv)
+        difference = scene.shaded(albedo, (self._light @ values["light"]).mT) - pixels.color
+        if fresh and options.outlier is not None:
+            pixels = self._pixels = _trusted(pixels, difference.detach(), options.outlier)
+        return terms | {
+            "photometric": losses.photometric_term(difference, pixels.weight),
+            "range": losses.out_of_range(albedo, pixels.weight),
+            "texture": losses.half_squares(values["texture"]),
+            "light": losses.grey_light(values["light"]),
+        }
+
+
+class _OnOffset:
+    """Terms of the offset map; shape, pose and light stand."""
+
+    def __init__(self, head: Head, photos: Photos, options: FitOptions, values: Values) -> None:
+        with torch.no_grad():
+            vertices = head.vertices(values)
+            rotation = axis_angle_to_matrix(values["rotation"])
+            ndc = project(vertices, rotation, values["camera"])
+            pixels = scene.find_pixels(head, photos, ndc)
+            weights = scene.pixel_weights(pixels, ndc)
+            light = scene.pixel_light(head, values, vertices, pixels, weights)
+            self._shading = (light @ values["light"]).mT
+            self._uv = scene.pixel_uv(head, pixels, weights)
+            self._albedo = scene.read_texture(head.texture(values), self._uv)
+            if options.outlier is not None:
+                difference = scene.shaded(self._albedo, self._shading) - pixels.color
+                pixels = _trusted(pixels, difference, options.outlier)
+        self._pixels = pixels
+
+    def __call__(self, values: Values, step: int) -> Terms:
+        albedo = self._albedo + scene.read_texture(values["offset"], self._uv)
+        difference = scene.shaded(albedo, self._shading) - self._pixels.color
+        weight = self._pixels.weight
+        return {
+            "photometric": losses.photometric_term(difference, weight),
+            "range": losses.out_of_range(albedo, weight),
+            "offset": values["offset"].square().flatten(1).mean(1),
+            "smooth": losses.total_variation(values["offset"]),
+        }
+
+
+def _trusted(pixels: Pixels, difference: Tensor, outlier: float) -> Pixels:
+    """Return pixels that count less where the photo is far from the face."""
+    error = difference.square().mean(1).sqrt()
+    return pixels._replace(weight=pixels.weight / (1 + (error / outlier).square()))
+
+
+def _halvings(head: Head, size: int) -> int:
+    """Return how often a texture is halved for pictures of side `size`."""
+    times = 0
+    while head.textures.size >> (times + 1) >= size and not head.textures.size % 2 ** (times + 1):
+        times += 1
+    return times
+
+
+def _stacked(rows: list[Terms]) -> dict[str, Tensor]:
+    """Return (B,steps) by name; a term that a stage lacks is 0 there."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    if not rows:
+        return {}
+    zero = torch.zeros_like(rows[0]["total"])
+    return {name: torch.stack([row.get(name, zero) for row in rows], 1) for name in names}

@@ -1,0 +1,242 @@
+"""The photometric fit as a method: crops and landmarks in, faces out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_face.geometry.precision import fp32_region
+from lit_face.geometry.rotations import axis_angle_to_matrix
+from lit_face.methods.flame_fit import losses, scene
+from lit_face.methods.flame_fit.camera import house_camera, project, to_ndc, to_pixels
+from lit_face.methods.flame_fit.fit import FitOptions, Fitted, fit_photos
+from lit_face.methods.flame_fit.light import house_light
+from lit_face.methods.flame_fit.scene import Head, Photos
+from lit_face.morphable_models.base import MorphableModel
+from lit_face.morphable_models.contour import contour_candidates
+from lit_face.morphable_models.texture_space import (
+    TextureSpace,
+    corner_aligned,
+    texture_space_of,
+)
+from lit_face.rendering.color import srgb_to_linear
+from lit_face.types import FaceBatch, Reconstruction, required
+
+_HALF = 0.1  # sRGB error of a pixel that counts half where there is no skin mask
+_OUTSIDE = 0.05  # share of landmarks that may lie a quarter of the picture off it
+
+
+class Refined(NamedTuple):
+    """Fitted faces, in pixels of their crops.
+
+    Attributes:
+        face: the reconstruction.
+        before: `photo_l1` (sRGB) and `landmarks_px` (B,) of the mean face after the rigid stage.
+        after: the same at the end, and `failed`, 1 where a photo's losses were not finite.
+        trace: `fit.Fitted.trace`.
+    """
+
+    face: Reconstruction
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    trace: dict[str, Tensor]
+
+
+class FlameFit(nn.Module):
+    """Fits a head and a texture space to photos with landmarks; nothing is trained.
+
+    Args:
+        morphable_model: shape; with joints and contour (FLAME) or without.
+        texture_space: albedo; None takes the model's own.
+        image_size: side of the square crops, pixels.
+        margin: side of the crop over the size of the landmarks' box.
+        texture_size: side of the albedo maps, where the space is the model's own.
+        components: of the texture that are fitted; None for all.
+        follow_contour: jaw landmarks lie on the visible contour, as detectors have them.
+        joints: names of the joints that move, of those that the model has.
+        roughness: of the whole face, for renderers.
+        options: how it is fitted (`fit.FitOptions`), as a mapping.
+
+    Raises:
+        ValueError: an option that there is not, or that makes no sense.
+    """
+
+    starts_from_landmarks = True
+
+    def __init__(
+        self,
+        morphable_model: MorphableModel,
+        texture_space: TextureSpace | None = None,
+        image_size: int = 256,
+        margin: float = 2.0,
+        texture_size: int = 256,
+        components: int | None = None,
+        follow_contour: bool = True,
+        joints: Sequence[str] = ("jaw",),
+        roughness: float = 0.4,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = morphable_model
+        if texture_space is None:
+            self.textures = texture_space_of(morphable_model, texture_size, components)
+        else:
+            self.textures = _leading(texture_space, components)
+        self.image_size, self.margin, self.roughness = image_size, margin, roughness
+        self.follow_contour, self.joints = follow_contour, tuple(joints)
+        self.options = FitOptions(**(options or {}))
+        candidates = None
+        if follow_contour and not morphable_model.has_contour:
+            candidates = contour_candidates(morphable_model)
+        self.register_buffer("_candidates", candidates, persistent=False)
+        self.register_buffer("_face", morphable_model.regions.get("face"), persistent=False)
+
+    def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Reconstruction:
+        """Fit a batch with landmarks; skin masks are used where there are any."""
+        landmarks = required(batch.landmarks, "landmarks", "flame_fit")
+        return self.refine(batch.image, landmarks, skin_mask=batch.skin_mask).face
+
+    @fp32_region()
+    def refine(
+        self,
+        images: Tensor,
+        landmarks: Tensor,
+        refinement: object = None,
+        are_detected: bool = True,
+        skin_mask: Tensor | None = None,
+        confidence: Tensor | None = None,
+    ) -> Refined:
+        """Fit crops.
+
+        Args:
+            images: (B,3,S,S) sRGB in [0,1].
+            landmarks: (B,68,2) or (B,68,3) pixels.
+            refinement: not used; the method has its own options.
+            are_detected: not used; `follow_contour` says what the jaw points are.
+            skin_mask: (B,1,S,S) in [0,1]; None takes the head's own face, and trusts pixels less
+                whose photo and picture are far apart.
+            confidence: (B,68) of the landmarks, 1 without it.
+
+        Raises:
+            ValueError: landmarks, pictures or masks that cannot be used.
+        """
+        check_inputs(images, landmarks, skin_mask)
+        photos = self._photos(images, landmarks, skin_mask, confidence)
+        head, options = self._head(skin_mask is None), self.options
+        if skin_mask is None and options.outlier is None:
+            options = replace(options, outlier=_HALF)
+        fitted = fit_photos(head, photos, options, self.joints)
+        before, after = (errors(head, photos, v) for v in (fitted.start, fitted.values))
+        after["failed"] = fitted.failed.to(images)
+        face = self._reconstruction(head, fitted, images.shape[-1])
+        return Refined(face, before, after, fitted.trace)
+
+    def _photos(
+        self, images: Tensor, landmarks: Tensor, mask: Tensor | None, confidence: Tensor | None
+    ) -> Photos:
+        images = images.detach().float()
+        if mask is None:
+            mask = torch.ones_like(images[:, :1])
+        points = to_ndc(landmarks[..., :2].detach().float(), images.shape[-1])
+        weights = losses.point_weights().to(points).expand(len(points), -1)
+        if confidence is not None:
+            weights = weights * confidence.to(weights)
+        return Photos(images, mask.to(images), points, weights)
+
+    def _head(self, without_mask: bool) -> Head:
+        face = self._face if without_mask else None
+        return Head(self.model, self.textures, self._candidates, face)
+
+    @torch.no_grad()
+    def _reconstruction(self, head: Head, fitted: Fitted, size: int) -> Reconstruction:
+        values = fitted.values
+        vertices = head.vertices(values)
+        rotation = axis_angle_to_matrix(values["rotation"])
+        camera = house_camera(rotation, values["camera"], size)
+        points = camera.project(vertices)
+        names = ("identity", "expression", "joints", "texture")
+        return Reconstruction(
+            image_vertices=points,
+            vertices=vertices,
+            faces=self.model.faces,
+            uv=self.model.uv,
+            landmarks=head.landmarks(points, rotation),
+            unit=self.model.unit,
+            camera=camera,
+            light=house_light(values["light"]),
+            coefficients={name: values[name] for name in names},
+            textures=self._maps(head, values),
+        )
+
+    def _maps(self, head: Head, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        albedo = corner_aligned(head.texture(values)).clamp(0, 1)
+        diffuse = srgb_to_linear(albedo)
+        flat = torch.zeros_like(diffuse)
+        return {
+            "diffuse": diffuse,
+            "specular": flat,
+            "roughness": torch.full_like(flat[:, :1], self.roughness),
+        }
+
+
+@torch.no_grad()
+def errors(head: Head, photos: Photos, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return `photo_l1` (sRGB, over covered pixels of the mask) and `landmarks_px`, both (B,)."""
+    vertices = head.vertices(values)
+    rotation = axis_angle_to_matrix(values["rotation"])
+    ndc = project(vertices, rotation, values["camera"])
+    pixels = scene.find_pixels(head, photos, ndc)
+    weights = scene.pixel_weights(pixels, ndc)
+    light = scene.pixel_light(head, values, vertices, pixels, weights)
+    albedo = scene.read_texture(head.texture(values), scene.pixel_uv(head, pixels, weights))
+    shown = scene.shaded(albedo, (light @ values["light"]).mT)
+    error = (shown - pixels.color).abs().mean(1) * pixels.weight
+    found = to_pixels(head.landmarks(ndc, rotation)[..., :2], photos.size)
+    distance = (found - to_pixels(photos.landmarks, photos.size)).norm(dim=-1)
+    return {
+        "photo_l1": error.sum(1) / pixels.weight.sum(1).clamp(min=1e-9),
+        "landmarks_px": distance.mean(1),
+    }
+
+
+def check_inputs(images: Tensor, landmarks: Tensor, skin_mask: Tensor | None) -> None:
+    """Refuse what cannot be fitted.
+
+    Raises:
+        ValueError: names the field, the first photo, and what is wrong.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[-1] != images.shape[-2]:
+        raise ValueError(f"image should be (B,3,S,S), found {tuple(images.shape)}.")
+    if landmarks.ndim != 3 or landmarks.shape[:2] != (len(images), 68):
+        raise ValueError(
+            f"landmarks should be ({len(images)},68,2) pixels, found {tuple(landmarks.shape)}."
+        )
+    wanted = (len(images), 1, *images.shape[-2:])
+    if skin_mask is not None and tuple(skin_mask.shape) != wanted:
+        raise ValueError(f"skin_mask should be {wanted}, found {tuple(skin_mask.shape)}.")
+    for name, value in (("image", images), ("landmarks", landmarks), ("skin_mask", skin_mask)):
+        if value is not None and not value.isfinite().all():
+            row = int((~value.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise ValueError(f"{name} of photo {row} holds NaN or infinity.")
+    points, size = landmarks[..., :2], images.shape[-1]
+    extent = (points.amax(1) - points.amin(1)).amin(1)
+    if (extent < 1).any():
+        row = int((extent < 1).nonzero()[0])
+        raise ValueError(f"landmarks of photo {row} lie in one line or place.")
+    outside = ((points < -0.25 * size) | (points > 1.25 * size)).any(-1).float().mean(1)
+    if (outside > _OUTSIDE).any():
+        row = int((outside > _OUTSIDE).nonzero()[0])
+        raise ValueError(
+            f"landmarks of photo {row} lie off the picture of {size} pixels; they should be in "
+            "pixels of the picture as it is read."
+        )
+
+
+def _leading(space: TextureSpace, components: int | None) -> TextureSpace:
+    if components is None or components >= space.components:
+        return space
+    return TextureSpace(space.mean, space.basis[:components], space.coverage, space.name)
