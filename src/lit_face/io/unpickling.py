@@ -1,8 +1,8 @@
 """Read arrays out of pickles without running what is in them.
 
 A pickle is a program. This reader never imports, looks up or calls anything a file names: every
-global of a short allow-list stands for an inert object of `lit_face.io.pickled_arrays`, everything else is
-refused, and arrays are built afterwards from the bytes that were found.
+global of a short allow-list stands for an inert object of `lit_face.io.pickled_arrays`; everything
+else is refused, and arrays are built afterwards from the bytes that were found.
 """
 
 from __future__ import annotations
