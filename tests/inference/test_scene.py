@@ -9,8 +9,9 @@ import torch
 from lit_face.geometry.pose import camera_angles
 from lit_face.geometry.spherical_harmonics import sh_basis
 from lit_face.inference.outputs import Export
-from lit_face.inference.scene import FaceScene, has_reflectance, over
+from lit_face.inference.scene import FaceScene, over
 from lit_face.rendering.color import srgb_to_linear
+from lit_face.rendering.scene import can_be_rendered
 from tests.helpers.lit_photos import BACKGROUND, lit_photos
 from tests.helpers.photos import portraits, true_faces
 from tests.helpers.tolerances import assert_close
@@ -159,6 +160,6 @@ def test_shadows_darken_the_picture_and_not_the_albedo(scene):
 def test_a_face_without_albedo_is_refused_by_name():
     pictures, _, coefficients, camera, _ = portraits([[0, 0, 0]], size=120)
     (face,) = true_faces(coefficients, camera, (120, 120), 64)
-    assert not has_reflectance(face.reconstruction)
+    assert not can_be_rendered(face.reconstruction)
     with pytest.raises(ValueError, match=r"maps, light, strip, relit and reposed .*sh_brdf"):
         Export(face, pictures[0]).scene  # noqa: B018

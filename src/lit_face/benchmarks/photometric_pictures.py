@@ -12,7 +12,7 @@ from lit_face.benchmarks.photometric_render import finite_rows, render, rows_of
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.drawing import mesh_overlay, to_pixels
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
-from lit_face.rendering.scene import can_be_rendered
+from lit_face.rendering.scene import can_be_rendered, material_of
 from lit_face.types import FaceBatch, Reconstruction
 
 CAPTION = "photo, render, geometry, diffuse albedo, specular albedo x 5"
@@ -45,7 +45,7 @@ def _panels(renderer: RasterMaterialRenderer, face: Reconstruction, photo: Tenso
     picture = render(renderer, face, size)
     over = picture.mask * picture.image.clamp(0, 1)
     textures = dict(face.textures or {})
-    gloss = textures["specular"].clamp(min=0) * _SPECULAR_GAIN
+    gloss = material_of(face).specular * _SPECULAR_GAIN
     plain = renderer_of_albedo()
     maps = [textures["diffuse"], gloss.expand(-1, 3, -1, -1)]
     white = torch.zeros_like(face.light)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_face.geometry.cameras import PerspectiveCamera
+from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
+from lit_face.geometry.pose import pose_from_camera
 from lit_face.geometry.rotations import axis_angle_to_matrix, euler_to_matrix
 from lit_face.geometry.spherical_harmonics import rotate_sh
 from lit_face.inference.crops import crop_matrices, cut_out
@@ -19,7 +20,7 @@ from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.material import Material, Radiance
 from lit_face.rendering.material_renderer import RasterMaterialRenderer, Specular
 from lit_face.rendering.scene import can_be_rendered, material_of, render_face
-from lit_face.types import Reconstruction
+from lit_face.types import Camera, Reconstruction
 
 _MARGIN = 2.0  # side of the crop over the size of the landmarks' box
 _WHITE = math.sqrt(4 * math.pi)  # first coefficient of white light of radiance 1
@@ -28,18 +29,13 @@ _GREY = 0.6  # albedo of pictures of the geometry
 _STUDIO = {0: 1.7, 1: 0.5, 2: -0.7, 3: -0.9}
 
 
-def has_reflectance(face: Reconstruction) -> bool:
-    """Whether a face has the maps, light and camera of which a scene is made."""
-    return can_be_rendered(face) and isinstance(face.camera, PerspectiveCamera)
-
-
 @dataclass(frozen=True, eq=False)
 class FaceScene:
     """One face with albedo maps, light and camera, in a square crop of its photo.
 
     Attributes:
-        face: a batch of one, with textures (linear), light (1,K,3) and a perspective camera in
-            pixels of the crop.
+        face: a batch of one, with textures (linear), light (1,K,3) and a camera in pixels of the
+            crop.
         photo: (1,3,S,S) the crop, sRGB in [0,1].
     """
 
@@ -51,12 +47,12 @@ class FaceScene:
         """Cut the face out of its photo (H,W,3).
 
         Raises:
-            ValueError: the method gives no albedo maps, light or perspective camera.
+            ValueError: the method gives no albedo map, light or camera.
         """
-        if not has_reflectance(face) or face.camera is None:
+        if not can_be_rendered(face) or face.camera is None:
             raise ValueError(
                 "outputs: maps, light, strip, relit and reposed need a method that estimates "
-                "albedo maps, light and a pinhole camera (sh_brdf); this one does not."
+                "albedo, light and a camera (sh_brdf, flame_fit); this one does not."
             )
         points = face.landmarks[:, :, :2]
         matrix = crop_matrices(torch.cat([points.amin(1), points.amax(1)], 1), _MARGIN, size)
@@ -72,12 +68,11 @@ class FaceScene:
         return light
 
     @property
-    def camera(self) -> PerspectiveCamera:
+    def camera(self) -> Camera:
         """Head space to the crop."""
-        camera = self.face.camera
-        if not isinstance(camera, PerspectiveCamera):
-            raise ValueError("this face has no perspective camera.")
-        return camera
+        if self.face.camera is None:
+            raise ValueError("this face has no camera.")
+        return self.face.camera
 
     @property
     def material(self) -> Material:
@@ -96,7 +91,7 @@ class FaceScene:
         self,
         material: Material | None = None,
         light: Tensor | None = None,
-        camera: PerspectiveCamera | None = None,
+        camera: Camera | None = None,
         specular: Specular = "prefiltered",
     ) -> Radiance:
         """Show the face with some parts replaced; specular 'none' leaves it matte.
@@ -110,7 +105,7 @@ class FaceScene:
                 RasterMaterialRenderer(specular=specular), face, size, material, light
             )
 
-    def geometry(self, camera: PerspectiveCamera | None = None) -> Radiance:
+    def geometry(self, camera: Camera | None = None) -> Radiance:
         """Show the shape alone, grey, in the studio's light."""
         grey = torch.full_like(self.material.diffuse, _GREY)
         material = replace(self.material, diffuse=grey)
@@ -131,11 +126,15 @@ class FaceScene:
         axis = torch.tensor([[0.0, math.radians(turn_deg), 0.0]])
         return self.render(light=rotate_sh(self.light, axis_angle_to_matrix(axis)))
 
-    def reposed_camera(self, yaw_deg: float, pitch_deg: float = 0.0) -> PerspectiveCamera:
+    def reposed_camera(self, yaw_deg: float, pitch_deg: float = 0.0) -> Camera:
         """Return the camera before which the head has these angles (`Face.angles`), and no roll."""
         angles = torch.tensor([[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]])
         upright = torch.tensor([1.0, -1.0, -1.0])[:, None]
-        return replace(self.camera, rotation=upright * euler_to_matrix(angles))
+        rotation, camera = upright * euler_to_matrix(angles), self.camera
+        if isinstance(camera, PerspectiveCamera):
+            return replace(camera, rotation=rotation)
+        scale = pose_from_camera(camera).scale
+        return AffineCamera.orthographic(scale, rotation, camera.matrix[:, :, 3])
 
     def light_map(self, size: tuple[int, int] = (64, 128)) -> Tensor:
         """Return the light on a latitude-longitude map (H,W,3), linear, as the camera sees it.

@@ -59,6 +59,10 @@ class RasterMaterialRenderer(nn.Module):
         self.kernel, self.specular = kernel, specular
         self.lobe_samples, self.clamp_light = lobe_samples, clamp_light
 
+    def matte(self) -> RasterMaterialRenderer:
+        """Return this renderer without highlights."""
+        return RasterMaterialRenderer(self.kernel, "none", self.lobe_samples, self.clamp_light)
+
     @fp32_region()
     def forward(
         self,

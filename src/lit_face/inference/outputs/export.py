@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_face.inference.face import Face
-from lit_face.inference.scene import FaceScene, has_reflectance
+from lit_face.inference.scene import FaceScene
 from lit_face.inference.textures import Texture, file_uv, photo_colors, photo_texture
 from lit_face.io.materials import Surface, srgb_bytes
 from lit_face.io.meshes import Mesh
+from lit_face.rendering.scene import can_be_rendered
 
 Pose = Literal["original", "frontal"]
 MeshColor = Literal["texture", "photo", "vertex"]
@@ -98,7 +99,7 @@ class Export:
         faces, uv = reconstruction.faces.numpy(), reconstruction.uv.numpy()
         if not with_texture:
             return Mesh(self.vertices, faces, colors=self.colors)
-        if self.settings.mesh_color == "texture" and has_reflectance(reconstruction):
+        if self.settings.mesh_color == "texture" and can_be_rendered(reconstruction):
             maps = self.scene.material
             side = maps.diffuse.shape[-1]
             diffuse, specular = _rows(maps.diffuse), _rows(maps.specular.expand(-1, 3, -1, -1))

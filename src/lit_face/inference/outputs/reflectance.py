@@ -14,6 +14,7 @@ from lit_face.inference.outputs.export import Export
 from lit_face.inference.scene import FaceScene, over
 from lit_face.io.images import write_exr, write_image, write_linear_png
 from lit_face.rendering.color import linear_to_srgb
+from lit_face.rendering.scene import is_matte
 
 TURNS_DEG = (-120, -60, 0, 60, 120, 180)  # of the light
 YAWS_DEG = (-45, -30, -15, 0, 15, 30, 45)
@@ -26,10 +27,13 @@ _LIGHT_AXES = (
 def write_maps(export: Export, folder: Path) -> None:
     """Write diffuse.png (sRGB, 8 bits), specular.png and roughness.png (linear, 16 bits).
 
+    Of a matte face only diffuse.png.
     Corner-aligned UV maps: the first and last texel's centres are at u, v = 0 and 1.
     """
     material = export.scene.material
     write_image(folder / "diffuse.png", _bytes(linear_to_srgb(material.diffuse)))
+    if is_matte(export.face.reconstruction):
+        return
     side = material.diffuse.shape[-1]
     specular = material.specular.expand(-1, 3, -1, -1)
     write_linear_png(folder / "specular.png", _rows(specular))

@@ -18,7 +18,7 @@ from lit_face.inference.outputs.reflectance import (
     write_reposed,
     write_strip,
 )
-from lit_face.inference.scene import has_reflectance
+from lit_face.rendering.scene import can_be_rendered
 
 OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
     "obj": write_obj,
@@ -80,7 +80,7 @@ def write_photo(exports: Sequence[Export], names: Sequence[str], folder: Path) -
 def _expanded(names: Sequence[str], export: Export) -> list[str]:
     """Replace 'auto', and drop doubles."""
     auto = list(AUTO)
-    if has_reflectance(export.face.reconstruction):
+    if can_be_rendered(export.face.reconstruction):
         auto += AUTO_REFLECTANCE
     found = [one for name in names for one in (auto if name == "auto" else [name])]
     return list(dict.fromkeys(found))
