@@ -53,7 +53,10 @@ class Panels(pl.Callback):
 
     @rank_zero_only
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: FaceBatch) -> None:
-        picture = panel(batch, pl_module.predict_step(batch, 0), self.faces)
+        if hasattr(pl_module, "panel"):  # a method of something else than faces
+            picture = pl_module.panel(batch, self.faces)
+        else:
+            picture = panel(batch, pl_module.predict_step(batch, 0), self.faces)
         write_image(self.folder / f"val-step{trainer.global_step:07d}.jpg", picture)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):

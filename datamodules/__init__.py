@@ -7,6 +7,7 @@ from datamodules.base import FaceDataModule
 from datamodules.ffhq import FFHQDataModule
 from datamodules.rendered import RenderedDataModule
 from datamodules.synthetic import SyntheticDataModule
+from datamodules.texture_maps import TextureMapsDataModule
 from datamodules.w300lp import W300LPDataModule
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "FaceDataModule",
     "RenderedDataModule",
     "SyntheticDataModule",
+    "TextureMapsDataModule",
     "W300LPDataModule",
 ]
