@@ -9,6 +9,7 @@ from lit_face.morphable_models.flame.files import read_flame
 from lit_face.morphable_models.flame.landmarks import LandmarkEmbedding, contour_row, contour_yaw
 from lit_face.morphable_models.flame.layer import FlameLayer
 from lit_face.morphable_models.flame.side_files import read_embedding
+from lit_face.morphable_models.texture_space_files import read_texture_space
 from tests.helpers.tolerances import assert_close
 
 METRES = {"atol": 2e-6, "rtol": 0}
@@ -139,3 +140,11 @@ def test_rodrigues(golden):
     assert_close(rotations, data["rot_mats"], atol=2e-6, rtol=0)
     (rotations * torch.arange(9.0).view(3, 3)).sum().backward()
     assert_close(vectors.grad, data["grad_of_sum_R_times_arange9"], atol=2e-5, rtol=1e-5)
+
+
+def test_texture_decode(golden, toy):
+    data = golden("texture_decode")
+    space = read_texture_space(toy / "toy_FLAME_texture.npz", 32, resize="nearest")
+    code = data["code"]
+    assert_close(255 * space(code), data["texture_rgb_0_255"], atol=1e-4, rtol=0)
+    assert_close(space(code), data["albedo_rgb_0_1"], atol=1e-6, rtol=0)

@@ -9,6 +9,12 @@ from lit_face.geometry.sampling import sample_image
 from lit_face.geometry.uv import texel_uv, uv_resampling
 from lit_face.morphable_models.base import MorphableModel
 
+_DARKEST = 1e-4  # linear light
+_SKIN = (0.76, 0.58, 0.49)  # plain, RGB
+_COLOUR_STD, _SMOOTH_STD = 20 / 255, 10 / 255
+_SMOOTH = 20  # components
+_WAVES = 5  # the smoothest cosines, along each side
+
 
 class TextureSpace(nn.Module):
     """A mean texture and components; everything is a non-persistent buffer.
@@ -50,6 +56,14 @@ class TextureSpace(nn.Module):
         return self.mean + offsets.view(-1, *self.mean.shape)
 
 
+class LinearLightSpace(TextureSpace):
+    """A texture space that is linear in linear light (AlbedoMM): shown with a gamma of 2.2."""
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Return sRGB textures (B,3,S,S), clamped below: a power of less than 0 is not a number."""
+        return super().forward(code).clamp(min=_DARKEST) ** (1 / 2.2)
+
+
 def texture_space_of(
     model: MorphableModel, size: int = 256, components: int | None = None
 ) -> TextureSpace:
@@ -64,6 +78,35 @@ def texture_space_of(
     mean = torch.where(covered, maps[0], maps[0][:, covered].mean(1)[:, None, None])
     basis = maps[1:] if components is None else maps[1 : 1 + components]
     return TextureSpace(mean.contiguous(), basis.contiguous(), covered, model.name)
+
+
+def plain_texture_space(
+    size: int = 256, coverage: Tensor | None = None, seed: int = 0
+) -> TextureSpace:
+    """Return a space without anybody's data: skin colour, three colours, 20 smooth components.
+
+    The smooth ones are random mixes of low cosines, drawn with the seed; each has a root mean
+    square of 10 of 255 where the maps are covered, a colour 20 of 255.
+
+    Args:
+        size: side of the maps, texels.
+        coverage: (size,size) bool texels that faces cover; all without it.
+        seed: of the smooth components.
+    """
+    covered = torch.ones(size, size, dtype=torch.bool) if coverage is None else coverage.cpu()
+    generator = torch.Generator().manual_seed(seed)
+    place = (torch.arange(size) + 0.5) / size * torch.pi
+    waves = torch.cos(torch.arange(_WAVES)[:, None] * place)
+    fading = 1 / (1 + torch.arange(_WAVES).float().square())
+    mix = torch.randn(_SMOOTH, 3, _WAVES, _WAVES, generator=generator)
+    mix = mix * fading[:, None] * fading
+    mix[..., 0, 0] = 0  # the colours' part
+    smooth = torch.einsum("kcij,iy,jx->kcyx", mix, waves, waves)
+    spread = smooth[..., covered].square().mean((1, 2)).sqrt()
+    smooth = smooth * (_SMOOTH_STD / spread)[:, None, None, None]
+    colours = (_COLOUR_STD * torch.eye(3))[..., None, None].expand(3, 3, size, size)
+    mean = torch.tensor(_SKIN)[:, None, None].expand(3, size, size)
+    return TextureSpace(mean.clone(), torch.cat([colours, smooth]), covered, "plain")
 
 
 def centred_uv(uv: Tensor, size: int) -> Tensor:

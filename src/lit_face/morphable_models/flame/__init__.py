@@ -1,0 +1,1 @@
+"""FLAME: files, pose, landmarks."""
