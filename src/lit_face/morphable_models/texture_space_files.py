@@ -54,6 +54,18 @@ def read_texture_space(
         FileNotFoundError: no such file.
         ValueError: names the keys that are missing or misshapen.
     """
+    maps, glossy = read_texture_maps(path, size, components, resize)
+    kind = LinearLightSpace if glossy else TextureSpace
+    return kind(maps[0].clone(), maps[1:], _coverage(Path(path), size), Path(path).stem)
+
+
+def read_texture_maps(
+    path: str | Path, size: int, components: int | None = None, resize: Resize = "area"
+) -> tuple[Tensor, bool]:
+    """Read mean and components alone: (1+K,3,size,size), and whether they are in linear light.
+
+    Arguments and errors as of `read_texture_space`.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -69,7 +81,7 @@ def read_texture_space(
 
 def _read(
     archive: zipfile.ZipFile, path: Path, size: int, components: int | None, resize: Resize
-) -> TextureSpace:
+) -> tuple[Tensor, bool]:
     keys = {name[:-4] for name in archive.namelist() if name.endswith(".npy")}
     pairs = [p for p in (("mean", "tex_dir"), ("MU", "PC")) if set(p) <= keys]
     if not pairs:
@@ -91,9 +103,7 @@ def _read(
     scale = 1 / 255 if mean_key == "mean" else _GLOSSY if glossy else 1.0
     textures = torch.from_numpy(np.ascontiguousarray(total[:, :, ::-1].transpose(3, 2, 0, 1)))
     textures *= scale
-    coverage = _coverage(archive, path, keys, size)
-    kind = LinearLightSpace if glossy else TextureSpace
-    return kind(textures[0].clone(), textures[1:], coverage, path.stem)
+    return textures, glossy
 
 
 def write_texture_space(
@@ -251,11 +261,11 @@ def _summed(maps: list[Floats]) -> Floats:
     return total
 
 
-def _coverage(archive: zipfile.ZipFile, path: Path, keys: set[str], size: int) -> Tensor:
+def _coverage(path: Path, size: int) -> Tensor:
     """Return the texels that faces cover; all of them where the file does not say."""
-    if not {"vt", "ft"} <= keys:
-        return torch.ones(size, size, dtype=torch.bool)
     with np.load(path, allow_pickle=False) as stored:
+        if not {"vt", "ft"} <= set(stored.files):
+            return torch.ones(size, size, dtype=torch.bool)
         vt = torch.from_numpy(stored["vt"].astype(np.float32))
         ft = torch.from_numpy(stored["ft"].astype(np.int64))
     return uv_resampling(centred_uv(vt, size), ft, size).mask.bool()
