@@ -53,8 +53,9 @@ class Panels(pl.Callback):
 
     @rank_zero_only
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: FaceBatch) -> None:
-        if hasattr(pl_module, "panel"):  # a method of something else than faces
-            picture = pl_module.panel(batch, self.faces)
+        own: Any = getattr(pl_module, "panel", None)
+        if own is not None:  # a method of something else than faces
+            picture = own(batch, self.faces)
         else:
             picture = panel(batch, pl_module.predict_step(batch, 0), self.faces)
         write_image(self.folder / f"val-step{trainer.global_step:07d}.jpg", picture)

@@ -44,7 +44,7 @@ class TextureMap:
     @property
     def size(self) -> int:
         """Side S, texels."""
-        return self.color.shape[0]
+        return len(self.color)
 
 
 def read_texture_map(path: str | Path) -> TextureMap:
@@ -128,7 +128,8 @@ class TextureMapsDataset(Dataset[dict[str, Any]]):
     """Maps of a folder of fits, resampled to one size.
 
     A sample has `image` (3,S,S) uint8, `skin_mask` (1,S,S) uint8 (1 = visible) and `sample_id`;
-    maps of the miniature also `scan`, whose 'texture' is the true map (3,S,S) in [0,1].
+    maps of the miniature that are not for training also `scan`, whose 'texture' is the true map
+    (3,S,S) in [0,1].
 
     The split is that of the file `validation.txt`, where the folder has one, else by a hash of
     the name.
@@ -159,7 +160,7 @@ class TextureMapsDataset(Dataset[dict[str, Any]]):
         verify: Verify = "sample",
         cache_folder: str | Path | None = None,
     ) -> None:
-        self.root, self.size = Path(root).expanduser(), size
+        self.root, self.size, self.split = Path(root).expanduser(), size, split
         self.min_confidence = min_confidence
         names = find_texture_maps(self.root)
         stats = {}
@@ -194,7 +195,7 @@ class TextureMapsDataset(Dataset[dict[str, Any]]):
             "sample_id": name,
         }
         truth = self.root / TRUTH_FOLDER / f"{name.rstrip('/').replace('/', '-')}.npz"
-        if truth.is_file():
+        if self.split != "train" and truth.is_file():
             with np.load(truth, allow_pickle=False) as stored:
                 whole = np.ones(stored["map"].shape[:2], bool)
                 true, _ = shrunk(stored["map"], whole, self.size)

@@ -62,13 +62,13 @@ def _release_kernel(size: int, sigma: float = 1 / 40) -> Tensor:
     interval = (2 * sigma + 1) / size
     end = sigma + interval / 2
     edges = torch.linspace(-end, end, size + 1, dtype=torch.float64)
-    steps = torch.special.ndtr(edges).diff().sqrt()
+    steps: Tensor = torch.special.ndtr(edges).diff().sqrt()
     return steps / steps.sum()
 
 
 def _gaussian_kernel(size: int, sigma: float) -> Tensor:
     place = torch.arange(size, dtype=torch.float64) - size // 2
-    values = torch.exp(-0.5 * (place / sigma) ** 2)
+    values: Tensor = torch.exp(-0.5 * (place / sigma) ** 2)
     return values / values.sum()
 
 

@@ -1,0 +1,1 @@
+"""Texture spaces from fitted photos: complete their maps, find the components, write the file."""
