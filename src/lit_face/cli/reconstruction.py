@@ -38,9 +38,11 @@ def run(config: dict[str, Any], folder: Path) -> None:
     """Reconstruct as the plain config says; exit with 1 if a photo had a problem."""
     if is_for_video(config):
         with user_errors():
-            if config["refine"] or config["init"] != "network" or config["shared_identity"]:
+            is_fit = config["init"] != "network" or config.get("method") is not None
+            if config["refine"] or is_fit or config["shared_identity"]:
                 raise ValueError(
-                    "refine, init=landmarks and shared_identity are for photos, not for videos."
+                    "refine, init=landmarks, shared_identity and methods that fit are for photos, "
+                    "not for videos."
                 )
             model = _load(config)
         run_video(config, folder, model)
@@ -108,6 +110,14 @@ def check_start(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: which option, and what it may be.
     """
+    if config.get("method") is not None:
+        for name, usual in (("init", "network"), ("refine", 0), ("shared_identity", False)):
+            if config[name] != usual:
+                raise ValueError(
+                    f"{name}={config[name]} is for networks and for init=landmarks; a method that "
+                    "fits photos has its own options, method.NAME=VALUE."
+                )
+        return
     if config["init"] not in ("network", "landmarks"):
         raise ValueError(f"init should be network or landmarks, found {config['init']!r}.")
     steps = config["refine"]
@@ -120,10 +130,27 @@ def check_start(config: Mapping[str, Any]) -> None:
 def _predictor(config: Mapping[str, Any], trusted: tuple[str, ...]) -> Any:
     from lit_face.inference.loading import load_predictor
 
-    if config["init"] == "network":
+    if config.get("method") is None and config["init"] == "network":
         return load_predictor(config["ckpt"], trusted)
     model = instantiate(config["morphable_model"], trusted_modules=trusted)
+    if config.get("method") is not None:
+        return fitting_method(config["method"], model, trusted)
     return instantiate(config["landmark_start"], trusted_modules=trusted, morphable_model=model)
+
+
+def fitting_method(node: Mapping[str, Any], model: Any, trusted: tuple[str, ...]) -> Any:
+    """Build a method that fits photos and has nothing to train.
+
+    Raises:
+        ValueError: the method is one that is trained.
+    """
+    method = instantiate(node, trusted_modules=trusted, morphable_model=model)
+    if not getattr(method, "starts_from_landmarks", False):
+        raise ValueError(
+            f"method: {type(method).__name__} is trained before it is used; give ckpt=RUN, which "
+            "brings its method."
+        )
+    return method
 
 
 def _digest(config: dict[str, Any], finder: Any) -> str:
@@ -132,10 +159,10 @@ def _digest(config: dict[str, Any], finder: Any) -> str:
     from lit_face.inference.records import digest_of_path, digest_of_settings
 
     relevant = {key: value for key, value in config.items() if key not in _IRRELEVANT}
-    if config["init"] == "network":
+    if config.get("method") is None and config["init"] == "network":
         relevant["model"] = digest_of_path(weights_of(config["ckpt"]))
-    table = getattr(finder, "path", None)  # of finders that read one
-    relevant["finder_table"] = None if table is None else digest_of_path(table)
+    sources = getattr(finder, "sources", [])  # of finders that read files
+    relevant["finder_sources"] = [digest_of_path(source) for source in sources]
     return digest_of_settings(relevant)
 
 

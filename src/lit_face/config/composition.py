@@ -31,7 +31,9 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> tuple[list[st
     except HydraException as error:
         raise ConfigError([str(error).splitlines()[0]]) from error
     chosen = [o for o in parsed if o.key_or_group in groups]
-    problems = {_line(o): _option_problem(o, groups) for o in chosen}
+    problems = {
+        _line(o): _option_problem(o, groups) or _method_problem(o, config_name) for o in chosen
+    }
     usable = [_line(o) for o in chosen if not problems[_line(o)]]
     base = compose_config(config_name, [line for line in usable if not _is_sweep(line, chosen)])
     for override in parsed:
@@ -81,6 +83,23 @@ def _option_problem(override: Override, groups: dict[str, dict[str, str]]) -> st
                 f"{override.key_or_group}={name}: no such option; {hint}"
                 f"There are: {', '.join(options)}"
             )
+    return None
+
+
+def _method_problem(override: Override, config_name: str) -> str | None:
+    """Say where a method that is trained is to be fitted, or the other way round."""
+    if override.key_or_group != "method" or override.is_sweep_override() or not override.value():
+        return None
+    name = override.value()
+    text = (config_folder() / "method" / f"{name}.yaml").read_text(encoding="utf-8")
+    is_trained = text.startswith("# @package _global_")
+    if is_trained and config_name != "train":
+        return f"method={name} is trained before it is used; give ckpt=RUN, which brings its method"
+    if not is_trained and config_name == "train":
+        return (
+            f"method={name} fits photos and has nothing to train: python reconstruct.py "
+            f"method={name} finder=folder finder.landmarks=FOLDER input=PHOTOS out=FOLDER"
+        )
     return None
 
 

@@ -56,6 +56,11 @@ def cut_out(photo: NDArray[np.uint8], matrix: Tensor, crop_size: int) -> Tensor:
     return warp_image(image, inner, (crop_size, crop_size)) / 255
 
 
+def cut_out_mask(mask: NDArray[np.uint8], matrix: Tensor, crop_size: int) -> Tensor:
+    """Read one crop (1,1,S,S) in [0,1] of a mask (H,W), 0 outside; see `cut_out`."""
+    return cut_out(np.repeat(mask[..., None], 3, axis=2), matrix, crop_size)[:, :1]
+
+
 def window_of(
     photo: NDArray[np.uint8], low: tuple[float, float], side: float, factor: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:

@@ -32,6 +32,8 @@ class Face:
         warnings: what may have gone wrong, one sentence each.
         fit: errors by name where the face was refined: `photo_l1_before` and `_after` (linear
             light), `landmarks_px_before` and `_after` (pixels of the crop).
+        trace: losses by name, a number a step, where the method keeps them.
+        skin_mask: (H,W) uint8 of the photo, 255 = skin, where the finder has one.
     """
 
     box: tuple[float, float, float, float]
@@ -41,6 +43,8 @@ class Face:
     photo_size: tuple[int, int]
     warnings: list[str] = field(default_factory=list)
     fit: dict[str, float] = field(default_factory=dict)
+    trace: dict[str, list[float]] = field(default_factory=dict)
+    skin_mask: NDArray[np.uint8] | None = None
 
     @cached_property
     def visibility_share(self) -> float:

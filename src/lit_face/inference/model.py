@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from lit_face.geometry.pose import camera_angles
 from lit_face.geometry.similarity2d import apply_similarity
-from lit_face.inference.crops import crop_matrices, cut_out, to_photo, visibility_in_photos
+from lit_face.inference.crops import (
+    crop_matrices,
+    cut_out,
+    cut_out_mask,
+    to_photo,
+    visibility_in_photos,
+)
 from lit_face.inference.face import Face, one_of, warnings_of
 from lit_face.inference.finders.base import Detection, FaceFinder, Picture
 from lit_face.inference.loading import choose_device
@@ -58,7 +64,8 @@ class FaceModel:
         precision: of the network; geometry is float32 always.
         compile_network: compile it; the first batch then takes a minute.
         refinement: optimises every batch further, for predictors with `refine(images, landmarks,
-            refinement)`; a predictor with `starts_from_landmarks` is nothing without it.
+            refinement, are_detected, skin_mask)`. Predictors with `starts_from_landmarks` have no
+            other way to a face.
 
     Raises:
         ValueError: the device is not there, an option is none of the above, or the predictor
@@ -88,8 +95,6 @@ class FaceModel:
                 f"refine: {type(predictor).__name__} cannot be refined; take a checkpoint of a "
                 "method that can (sh_brdf), init=landmarks, or refine=0."
             )
-        if refinement is None and getattr(predictor, "starts_from_landmarks", False):
-            raise ValueError(f"{type(predictor).__name__} has no network and needs a refinement.")
         self.refinement = refinement
         self._finder = finder
         if compile_network:
@@ -203,8 +208,8 @@ class FaceModel:
         if landmarks is None:
             if not given.all():
                 raise ValueError(
-                    "init=landmarks needs the 68 landmarks of every face: take finder=file with "
-                    "landmarks, finder=face_alignment or finder=mediapipe."
+                    "Fitting a face without a network needs its 68 landmarks: take finder=file or "
+                    "finder=folder with landmarks, finder=face_alignment or finder=mediapipe."
                 )
             landmarks = torch.zeros(len(found), 68, 2)
         own = torch.stack(
@@ -212,11 +217,16 @@ class FaceModel:
         )
         landmarks = torch.where(given[:, None, None], own, landmarks)
         landmarks = apply_similarity(crops.matrices, landmarks).to(self.device)
-        refined: Refined = predictor.refine(crops.images, landmarks, refinement, bool(given.all()))  # type: ignore[operator]
+        masks = _masks(detections, crops)
+        refined: Refined = predictor.refine(  # type: ignore[operator]
+            crops.images, landmarks, refinement, bool(given.all()), masks
+        )
         faces = faces_of(to_photo(refined.face.to("cpu"), crops.matrices), detections, sizes)
         for row, face in enumerate(faces):
             for moment, errors in (("before", refined.before), ("after", refined.after)):
                 face.fit.update({f"{k}_{moment}": float(v[row]) for k, v in errors.items()})
+            for name, values in getattr(refined, "trace", {}).items():
+                face.trace[name] = values[row].tolist()
         return faces
 
 
@@ -235,8 +245,21 @@ def faces_of(
             detection.box, angles[row], one.landmarks[0], one.image_vertices[0], size
         )
         one = replace(one, visibility=visible[row : row + 1])
-        faces.append(Face(detection.box, detection.confidence, one, angles[row], size, doubts))
+        face = Face(detection.box, detection.confidence, one, angles[row], size, doubts)
+        faces.append(replace(face, skin_mask=detection.skin_mask))
     return faces
+
+
+def _masks(detections: Sequence[Detection], crops: _Crops) -> Tensor | None:
+    """Return the skin masks (B,1,S,S) of crops, where the finder has them for all."""
+    masks = [detection.skin_mask for detection in detections]
+    size = crops.images.shape[-1]
+    cut = [
+        cut_out_mask(mask, matrix, size)
+        for mask, matrix in zip(masks, crops.matrices, strict=True)
+        if mask is not None
+    ]
+    return torch.cat(cut).to(crops.images) if len(cut) == len(masks) else None
 
 
 def _boxes_again(boxes: Tensor, landmarks: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from torch import Tensor
 from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
 from lit_face.geometry.pose import pose_from_camera
 from lit_face.geometry.rotations import axis_angle_to_matrix, euler_to_matrix
+from lit_face.geometry.similarity2d import apply_similarity
 from lit_face.geometry.spherical_harmonics import rotate_sh
-from lit_face.inference.crops import crop_matrices, cut_out
+from lit_face.inference.crops import crop_matrices, cut_out, cut_out_mask
 from lit_face.rendering.color import linear_to_srgb
 from lit_face.rendering.material import Material, Radiance
 from lit_face.rendering.material_renderer import RasterMaterialRenderer, Specular
@@ -34,17 +35,25 @@ class FaceScene:
     """One face with albedo maps, light and camera, in a square crop of its photo.
 
     Attributes:
-        face: a batch of one, with textures (linear), light (1,K,3) and a camera in pixels of the
-            crop.
+        face: a batch of one, with textures (linear) and light (1,K,3); points and camera are in
+            pixels of the crop.
         photo: (1,3,S,S) the crop, sRGB in [0,1].
+        skin_mask: (1,1,S,S) in [0,1], where there is one.
     """
 
     face: Reconstruction
     photo: Tensor
+    skin_mask: Tensor | None = None
 
     @classmethod
-    def of(cls, face: Reconstruction, photo: NDArray[np.uint8], size: int = 256) -> FaceScene:
-        """Cut the face out of its photo (H,W,3).
+    def of(
+        cls,
+        face: Reconstruction,
+        photo: NDArray[np.uint8],
+        size: int = 256,
+        skin_mask: NDArray[np.uint8] | None = None,
+    ) -> FaceScene:
+        """Cut the face out of its photo (H,W,3) and skin mask (H,W).
 
         Raises:
             ValueError: the method gives no albedo map, light or camera.
@@ -57,7 +66,10 @@ class FaceScene:
         points = face.landmarks[:, :, :2]
         matrix = crop_matrices(torch.cat([points.amin(1), points.amax(1)], 1), _MARGIN, size)
         crop = cut_out(photo, matrix[0], size)
-        return cls(replace(face, camera=face.camera.warped(matrix)), crop)
+        skin = None if skin_mask is None else cut_out_mask(skin_mask, matrix[0], size)
+        moved = apply_similarity(matrix, face.image_vertices)
+        inside = replace(face, camera=face.camera.warped(matrix), image_vertices=moved)
+        return cls(inside, crop, skin)
 
     @property
     def light(self) -> Tensor:

@@ -22,11 +22,13 @@ class Detection:
             finder can tell.
         confidence: in [0,1]; 1 where somebody else vouches for the box.
         landmarks: (68,2) iBUG order, pixels, where the finder has them.
+        skin_mask: (H,W) uint8 of the picture, 255 = skin, where the finder has one.
     """
 
     box: tuple[float, float, float, float]
     confidence: float = 1.0
     landmarks: Points | None = None
+    skin_mask: Picture | None = None
 
     @property
     def size(self) -> float:

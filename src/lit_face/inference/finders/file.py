@@ -42,7 +42,7 @@ class FileFinder:
         if file.suffix.lower() not in (".csv", ".json"):
             raise ValueError(f"finder.path={path}: should be a .csv or .json file.")
         read = _read_json if file.suffix.lower() == ".json" else _read_csv
-        self.path = file
+        self.sources = [file]
         self._faces: dict[str, list[Detection]] = {}
         for photo, detection in read(file):
             self._faces.setdefault(_key(photo), []).append(detection)

@@ -77,7 +77,7 @@ class Export:
     @cached_property
     def scene(self) -> FaceScene:
         """The face with its albedo maps and light; an error where the method has none."""
-        return FaceScene.of(self.face.reconstruction, self.photo)
+        return FaceScene.of(self.face.reconstruction, self.photo, skin_mask=self.face.skin_mask)
 
     @cached_property
     def colors(self) -> NDArray[np.float32]:

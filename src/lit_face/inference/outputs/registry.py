@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lit_face.inference.outputs.depth import write_depth
 from lit_face.inference.outputs.export import Export
+from lit_face.inference.outputs.fitted import write_parameters, write_trace, write_uv
 from lit_face.inference.outputs.meshes import write_glb, write_obj, write_ply, write_texture
 from lit_face.inference.outputs.overlay import write_overlay
 from lit_face.inference.outputs.points import write_landmarks, write_points, write_pose
@@ -34,9 +35,13 @@ OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
     "strip": write_strip,
     "relit": write_relit,
     "reposed": write_reposed,
+    "parameters": write_parameters,
+    "trace": write_trace,
+    "uv": write_uv,
 }
 AUTO = ("obj", "landmarks", "pose", "overlay")
 AUTO_REFLECTANCE = ("glb", "maps", "light", "strip", "relit", "reposed")  # where the method has it
+AUTO_FITTED = ("parameters", "trace", "uv")  # of methods that fit each photo
 PHOTO_OUTPUTS: dict[str, Callable[[Sequence[Export], Path], None]] = {"overlay": write_overlay}
 
 
@@ -82,5 +87,7 @@ def _expanded(names: Sequence[str], export: Export) -> list[str]:
     auto = list(AUTO)
     if can_be_rendered(export.face.reconstruction):
         auto += AUTO_REFLECTANCE
+    if export.face.trace:
+        auto += AUTO_FITTED
     found = [one for name in names for one in (auto if name == "auto" else [name])]
     return list(dict.fromkeys(found))

@@ -69,7 +69,12 @@ class SHBRDFPredictor(nn.Module):
         return with_valid_maps(face)
 
     def refine(
-        self, image: Tensor, landmarks: Tensor, refinement: Refinement, are_detected: bool
+        self,
+        image: Tensor,
+        landmarks: Tensor,
+        refinement: Refinement,
+        are_detected: bool,
+        skin_mask: Tensor | None = None,
     ) -> Refined:
         """Refine crops from the network's estimate.
 
@@ -78,11 +83,12 @@ class SHBRDFPredictor(nn.Module):
             landmarks: (B,68,2) pixels.
             refinement: how.
             are_detected: a detector found the landmarks; else they are the network's own.
+            skin_mask: (B,1,image_size,image_size) in [0,1], where there are masks.
         """
         with torch.no_grad():
             start = self.attributes(image)
         follow = self.follow_contour or are_detected
-        return refinement(self.reader, image, landmarks, start, follow_contour=follow)
+        return refinement(self.reader, image, landmarks, start, skin_mask, follow)
 
 
 class LandmarkPredictor(nn.Module):
@@ -118,7 +124,18 @@ class LandmarkPredictor(nn.Module):
         self.image_size, self.margin = image_size, margin
 
     def refine(
-        self, image: Tensor, landmarks: Tensor, refinement: Refinement, are_detected: bool = True
+        self,
+        image: Tensor,
+        landmarks: Tensor,
+        refinement: Refinement | None,
+        are_detected: bool = True,
+        skin_mask: Tensor | None = None,
     ) -> Refined:
-        """Fit crops (B,3,image_size,image_size) to landmarks (B,68,2), pixels, and the photo."""
-        return refinement(self.reader, image, landmarks, follow_contour=are_detected)
+        """Fit crops (B,3,image_size,image_size) to landmarks (B,68,2), pixels, and the photo.
+
+        Raises:
+            ValueError: there is no refinement, without which landmarks make no face.
+        """
+        if refinement is None:
+            raise ValueError("Faces from landmarks (init=landmarks) need a refinement.")
+        return refinement(self.reader, image, landmarks, None, skin_mask, are_detected)
