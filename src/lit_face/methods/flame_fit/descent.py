@@ -44,12 +44,19 @@ class Descent:
         self.failed = torch.zeros(count, dtype=torch.bool, device=device)
         self.trace: list[Terms] = []
 
-    def adam(self, objective: Objective, free: Iterable[str], steps: int, stage: int) -> None:
-        """Take steps along the free values; rates fall along a cosine."""
+    def adam(
+        self,
+        objective: Objective,
+        free: Iterable[str],
+        steps: int,
+        stage: int,
+        pace: float = 1.0,
+    ) -> None:
+        """Take steps along the free values; rates, times `pace`, fall along a cosine."""
         names = list(free)
         running = ~self.failed
         params = {name: self.values[name].requires_grad_() for name in names}
-        groups = [{"params": [params[name]], "lr": self.rates[name]} for name in names]
+        groups = [{"params": [params[name]], "lr": pace * self.rates[name]} for name in names]
         optimizer = torch.optim.Adam(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _cosine(steps))
         history: list[Tensor] = []

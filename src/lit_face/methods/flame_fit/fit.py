@@ -20,6 +20,7 @@ from lit_face.methods.flame_fit.scene import Head, Photos, Terms, Values
 
 INNER = slice(17, 68)  # the jaw of 2D landmarks slides with the pose
 SHAPE = ("identity", "expression", "joints", "rotation", "camera")
+_LANDMARK_PACE = 3.0  # times the rates, while only landmarks count
 STAGES = ("landmarks", "photo", "offset")
 WEIGHTS = {
     "landmark": 1.0,
@@ -66,7 +67,7 @@ class FitOptions:
     """
 
     rigid_steps: int = 60
-    landmark_steps: int = 80
+    landmark_steps: int = 300
     steps: tuple[int, ...] = (60, 60, 40)
     offset_steps: int = 60
     light: Literal["rgb", "mono"] = "rgb"
@@ -118,7 +119,8 @@ def fit_photos(
         options.tolerance,
     )
     moves = joint_mask(head, joints, photos)
-    descent.adam(_OnLandmarks(head, photos, moves), SHAPE, options.landmark_steps, 0)
+    on_landmarks = _OnLandmarks(head.at_landmarks(), photos, moves)
+    descent.adam(on_landmarks, SHAPE, options.landmark_steps, 0, _LANDMARK_PACE)
     for level, steps in enumerate(options.steps):
         shrink = len(options.steps) - 1 - level
         coarse = photos.shrunk(photos.size // 2**shrink)

@@ -56,7 +56,8 @@ def house_light(light: Tensor) -> Tensor:
     `lit_face.rendering.shade.sh_shading` then returns the same shading at unit normals.
     """
     colored = light.expand(-1, -1, 3)
-    return _to_house().to(colored) @ colored
+    result: Tensor = _to_house().to(colored) @ colored
+    return result
 
 
 @functools.cache
@@ -68,4 +69,5 @@ def _to_house() -> Tensor:
         ring = (1 - y.square()).sqrt()
         upright = torch.stack([ring * azimuth.cos(), y, ring * azimuth.sin()], -1)
         house = sh_basis(upright * upright.new_tensor(TO_CAMERA)) * (lambert_factors() / math.pi)
-        return torch.linalg.lstsq(house, light_basis(upright)).solution
+        result: Tensor = torch.linalg.lstsq(house, light_basis(upright)).solution
+        return result

@@ -14,14 +14,14 @@ class Pixels(NamedTuple):
     """Pixels of a batch; photos with fewer than N repeat their first with weight 0.
 
     Attributes:
-        index: (B,N) into the picture's H*W.
+        place: (B,N) into the picture's H*W.
         corner: (B,3,N) vertices of the face that is seen there.
         weight: (B,N) of the mask.
         color: (B,3,N) of the photo.
         size: side of the picture.
     """
 
-    index: Tensor
+    place: Tensor
     corner: Tensor
     weight: Tensor
     color: Tensor
@@ -61,8 +61,8 @@ def pick(values: Tensor, corner: Tensor) -> Tensor:
 def weights_of(pixels: Pixels, points: Tensor) -> Tensor:
     """Return barycentric weights (B,3,N), differentiable in points (B,V,2 or 3), pixels."""
     corners = pick(points[..., :2].mT, pixels.corner)
-    row = torch.div(pixels.index, pixels.size, rounding_mode="floor")
-    column = pixels.index - row * pixels.size
+    row = torch.div(pixels.place, pixels.size, rounding_mode="floor")
+    column = pixels.place - row * pixels.size
     x = corners[:, 0] - column[:, None].to(corners)
     y = corners[:, 1] - row[:, None].to(corners)
     areas = torch.stack(

@@ -13,7 +13,7 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import axis_angle_to_matrix
 from lit_face.methods.flame_fit import losses, scene
 from lit_face.methods.flame_fit.camera import house_camera, project, to_ndc, to_pixels
-from lit_face.methods.flame_fit.fit import FitOptions, Fitted, fit_photos
+from lit_face.methods.flame_fit.fit import FitOptions, fit_photos
 from lit_face.methods.flame_fit.light import house_light
 from lit_face.methods.flame_fit.scene import Head, Photos
 from lit_face.morphable_models.base import MorphableModel
@@ -66,6 +66,8 @@ class FlameFit(nn.Module):
     """
 
     starts_from_landmarks = True
+    _candidates: Tensor | None
+    _face: Tensor | None
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class FlameFit(nn.Module):
         fitted = fit_photos(head, photos, options, self.joints)
         before, after = (errors(head, photos, v) for v in (fitted.start, fitted.values))
         after["failed"] = fitted.failed.to(images)
-        face = self._reconstruction(head, fitted, images.shape[-1])
+        face = self._reconstruction(head, fitted.values, images.shape[-1])
         return Refined(face, before, after, fitted.trace)
 
     def _photos(
@@ -152,8 +154,7 @@ class FlameFit(nn.Module):
         return Head(self.model, self.textures, self._candidates, face)
 
     @torch.no_grad()
-    def _reconstruction(self, head: Head, fitted: Fitted, size: int) -> Reconstruction:
-        values = fitted.values
+    def _reconstruction(self, head: Head, values: dict[str, Tensor], size: int) -> Reconstruction:
         vertices = head.vertices(values)
         rotation = axis_angle_to_matrix(values["rotation"])
         camera = house_camera(rotation, values["camera"], size)
@@ -184,8 +185,20 @@ class FlameFit(nn.Module):
 
 
 @torch.no_grad()
-def errors(head: Head, photos: Photos, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return `photo_l1` (sRGB, over covered pixels of the mask) and `landmarks_px`, both (B,)."""
+def errors(
+    head: Head, photos: Photos, values: dict[str, Tensor], in_srgb: bool = False
+) -> dict[str, Tensor]:
+    """Return errors (B,) of fitted values.
+
+    Args:
+        head: model and texture space.
+        photos: what was fitted.
+        values: `fit.Fitted`'s.
+        in_srgb: shading multiplies sRGB values, not linear light.
+
+    Returns:
+        `photo_l1`, of sRGB values over the covered pixels of the mask, and `landmarks_px`.
+    """
     vertices = head.vertices(values)
     rotation = axis_angle_to_matrix(values["rotation"])
     ndc = project(vertices, rotation, values["camera"])
@@ -193,7 +206,8 @@ def errors(head: Head, photos: Photos, values: dict[str, Tensor]) -> dict[str, T
     weights = scene.pixel_weights(pixels, ndc)
     light = scene.pixel_light(head, values, vertices, pixels, weights)
     albedo = scene.read_texture(head.texture(values), scene.pixel_uv(head, pixels, weights))
-    shown = scene.shaded(albedo, (light @ values["light"]).mT)
+    shading = (light @ values["light"]).mT
+    shown = albedo * shading if in_srgb else scene.shaded(albedo, shading)
     error = (shown - pixels.color).abs().mean(1) * pixels.weight
     found = to_pixels(head.landmarks(ndc, rotation)[..., :2], photos.size)
     distance = (found - to_pixels(photos.landmarks, photos.size)).norm(dim=-1)

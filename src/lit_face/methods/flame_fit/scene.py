@@ -15,7 +15,7 @@ from lit_face.methods.flame_fit import losses
 from lit_face.methods.flame_fit.camera import project, to_pixels
 from lit_face.methods.flame_fit.light import light_basis
 from lit_face.methods.flame_fit.pixels import Pixels, mix, pick, seen_pixels, weights_of
-from lit_face.morphable_models.base import MorphableModel
+from lit_face.morphable_models.base import ModelArrays, MorphableModel
 from lit_face.morphable_models.contour import visible_contour
 from lit_face.morphable_models.texture_space import TextureSpace, sample_texture
 from lit_face.rendering.color import linear_to_srgb, srgb_to_linear
@@ -86,6 +86,30 @@ class Head:
         """Return sRGB albedo (B,3,S,S), texel-centred, not clamped."""
         texture: Tensor = self.textures(values["texture"])
         return texture + values["offset"] if "offset" in values else texture
+
+    def at_landmarks(self) -> Head:
+        """Return one with the vertices alone that landmarks may be; models with joints as is."""
+        model, candidates = self.model, self.candidates
+        if model.joint_names or model.has_contour:
+            return self
+        points = model.landmark_index if candidates is None else candidates.flatten()
+        kept = torch.cat([model.landmark_index, points]).unique()
+        place = torch.zeros(len(model.mean), dtype=torch.int64, device=kept.device)
+        place[kept] = torch.arange(len(kept), device=kept.device)
+        arrays = ModelArrays(
+            mean=model.mean[kept],
+            faces=model.faces[:0],
+            uv=model.uv[kept],
+            landmark_index=place[model.landmark_index],
+            identity_basis=model.identity_basis[kept],
+            expression_basis=model.expression_basis[kept],
+            identity_std=model.identity_std,
+            expression_std=model.expression_std,
+            albedo_mean=model.albedo_mean[kept],
+            albedo_basis=model.albedo_basis[kept, :, :0],
+        )
+        smaller = MorphableModel(arrays, model.name)
+        return Head(smaller, self.textures, None if candidates is None else place[candidates])
 
     def halved(self, times: int) -> Head:
         """Return the same with textures that are so often half as wide."""
