@@ -4,15 +4,17 @@ from omegaconf import OmegaConf
 
 from lit_face.config import ConfigError, check_config, instantiate, locate
 from lit_face.config.composition import check_overrides, compose_config
-from lit_face.config.files import config_folder, group_options
+from lit_face.config.files import config_folder, group_options, is_trained
 from lit_face.config.help import help_text
 
 METHODS = sorted(group_options(config_folder())["method"])
+TRAINED = [name for name in METHODS if is_trained(name)]
+FITS = [name for name in METHODS if not is_trained(name)]
 DATA = sorted(group_options(config_folder())["data"])
 
 
 @pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_method_passes_with_every_data_that_has_its_fields(method, data):
     config = compose_config("train", [f"method={method}", f"data={data}"])
     needed = locate(config.method._target_).requires
@@ -21,6 +23,27 @@ def test_every_method_passes_with_every_data_that_has_its_fields(method, data):
     else:
         with pytest.raises(ConfigError, match="needs the field"):
             check_config(config)
+
+
+@pytest.mark.parametrize("script", ["reconstruct", "evaluate"])
+def test_what_is_trained_and_what_fits_photos_are_told_apart(script):
+    assert FITS
+    assert TRAINED
+    for method in FITS:
+        (problem,), good = check_overrides("train", [f"method={method}"])
+        assert "has nothing to train: python reconstruct.py" in problem
+        assert not good
+        assert check_overrides(script, [f"method={method}"]) == ([], [f"method={method}"])
+    for method in TRAINED:
+        (problem,), _ = check_overrides(script, [f"method={method}"])
+        assert "give ckpt=RUN" in problem
+
+
+@pytest.mark.parametrize("method", FITS)
+def test_every_method_that_fits_passes_the_check(method):
+    given = [f"method={method}", "input=photos", "out=faces"]
+    config = check_config(compose_config("reconstruct", given))
+    assert config["method"]["_target_"].startswith("lit_face.methods.")
 
 
 def test_everything_wrong_is_reported_at_once():

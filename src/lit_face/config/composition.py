@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from lit_face.config.files import config_folder, group_options
+from lit_face.config.files import config_folder, group_options, is_trained
 from lit_face.config.instantiate import ConfigError
 
 RUN_PLACEHOLDER = "RUN"
@@ -91,11 +91,9 @@ def _method_problem(override: Override, config_name: str) -> str | None:
     if override.key_or_group != "method" or override.is_sweep_override() or not override.value():
         return None
     name = override.value()
-    text = (config_folder() / "method" / f"{name}.yaml").read_text(encoding="utf-8")
-    is_trained = text.startswith("# @package _global_")
-    if is_trained and config_name != "train":
+    if is_trained(name) and config_name != "train":
         return f"method={name} is trained before it is used; give ckpt=RUN, which brings its method"
-    if not is_trained and config_name == "train":
+    if not is_trained(name) and config_name == "train":
         return (
             f"method={name} fits photos and has nothing to train: python reconstruct.py "
             f"method={name} finder=folder finder.landmarks=FOLDER input=PHOTOS out=FOLDER"

@@ -31,3 +31,12 @@ def _first_comment(file: Path) -> str:
         if line.startswith("#") and not line.startswith("# @package"):
             return line.lstrip("# ").strip()
     return ""
+
+
+def is_trained(method: str) -> bool:
+    """Whether a method of `conf/method` is for train.py; the others fit photos and go elsewhere.
+
+    Only a training chooses data, schedule and monitor along with its method, at the config's top.
+    """
+    file = config_folder() / "method" / f"{method}.yaml"
+    return file.read_text(encoding="utf-8").startswith("# @package _global_")
