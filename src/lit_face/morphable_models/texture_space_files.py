@@ -235,7 +235,8 @@ def resize_weights(source: int, size: int, resize: Resize) -> NDArray[np.float32
     low = np.maximum(edges[:-1, None], texels[None])
     high = np.minimum(edges[1:, None], texels[None] + 1)
     overlap = np.maximum(high - low, 0)
-    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def _header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

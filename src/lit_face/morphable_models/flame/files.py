@@ -94,9 +94,9 @@ def read_flame(path: str | Path, dtype: torch.dtype = torch.float32) -> FlameArr
     path = Path(path)
     raw = read_npz(path) if path.suffix == ".npz" else read_pickle(path)
     arrays = check_flame(raw, path)
-    digest = hashlib.sha256()
+    digest = hashlib.blake2b(digest_size=5)
     for name in ("v_template", "shapedirs"):
-        digest.update(np.ascontiguousarray(arrays[name], np.float32))
+        digest.update(np.ascontiguousarray(arrays[name], np.float32).tobytes())
     parents = arrays["kintree_table"][0].astype(np.int64)
     return FlameArrays(
         template=to_tensor(arrays["v_template"], dtype),
@@ -106,7 +106,7 @@ def read_flame(path: str | Path, dtype: torch.dtype = torch.float32) -> FlameArr
         joint_regressor=to_tensor(arrays["J_regressor"], dtype),
         parents=tuple(-1 if p in (-1, 4294967295) else int(p) for p in parents),
         weights=to_tensor(arrays["weights"], dtype),
-        edition=f"{path.stem}-{digest.hexdigest()[:10]}",
+        edition=f"{path.stem}-{digest.hexdigest()}",
     )
 
 

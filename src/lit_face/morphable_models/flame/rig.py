@@ -12,18 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csc_matrix, diags
 from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
 
 from lit_face.morphable_models.base import MorphableModel
 
 Array = NDArray[Any]
 
-_WITH_JAW = (*range(5, 12), *range(55, 60), *range(65, 68))  # landmarks
+_WITH_JAW = (*range(55, 60), *range(65, 68))  # landmarks
+_BONE = range(4, 13)
 _WITHOUT = (0, 1, 15, 16, *range(17, 36), *range(36, 48), *range(49, 54), *range(61, 64))
 _LEFT_EYE, _RIGHT_EYE = range(42, 48), range(36, 42)  # the subject's
 _EYE_DEPTH = 12.0  # mm from the lids to the centre of the eyeball
 _LID = 4.0  # mm over which an eyeball's motion fades at the lids
-_LIPS = 20.0  # mm around the lips where the jaw's motion stays sharp
-_BLUR = 150  # rounds of averaging over neighbours
+_LIPS = 30.0  # mm around the lips where the jaw's motion stays sharp
+_CHIN = 15.0  # mm around the jaw's landmarks, likewise
+_BLUR = 30  # rounds of averaging over neighbours
 _RING = 4.0  # mm, half the height of a ring of vertices
 
 
@@ -58,9 +61,14 @@ def _jaw(points: Array, index: Array, distance: _Surface, low: float) -> Array:
     throat = np.flatnonzero(points[:, 1] < chin[1] - 0.45 * (chin[1] - low))
     back = np.flatnonzero(points[:, 2] < ear[2] - 15)
     stays = np.unique(np.concatenate([index[list(_WITHOUT)], throat, back]))
-    to_jaw, to_rest = distance(index[list(_WITH_JAW)]), distance(stays)
+    bone = points[index[list(_BONE)]]
+    between = [bone[:-1] + share * np.diff(bone, axis=0) for share in np.linspace(0, 1, 6)]
+    _, along = cKDTree(points).query(np.concatenate(between))
+    to_jaw = distance(np.concatenate([index[list(_WITH_JAW)], along]))
+    to_rest = distance(stays)
     sharp = _smooth(to_rest / (to_rest + to_jaw), 0.3, 0.7)
-    away = _smooth(distance(index[48:]) / _LIPS, 0.2, 1)  # lips part at an edge, cheeks do not
+    # Lips part at an edge and the chin is bone; cheeks and throat stretch.
+    away = _smooth(distance(index[48:]) / _LIPS, 0.1, 1) * _smooth(to_jaw / _CHIN, 0.2, 1)
     jaw: Array = sharp + away * (distance.blurred(sharp, _BLUR) - sharp)
     return jaw
 

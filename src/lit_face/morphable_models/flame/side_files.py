@@ -112,9 +112,6 @@ def find_layout(folder: Path, faces: Tensor, vertices: int) -> tuple[Tensor, Ten
         FileNotFoundError: names the files that would do.
         ValueError: the file belongs to another mesh.
     """
-    for name in TEMPLATE_NAMES:
-        if (folder / name).is_file():
-            return _template_layout(folder / name, faces, vertices)
     texture = folder / TEXTURE_NAME
     if texture.is_file():
         with np.load(texture, allow_pickle=False) as stored:
@@ -122,6 +119,9 @@ def find_layout(folder: Path, faces: Tensor, vertices: int) -> tuple[Tensor, Ten
                 return split_seams(
                     to_tensor(stored["vt"], torch.float32), stored["ft"], faces, texture
                 )
+    for name in TEMPLATE_NAMES:
+        if (folder / name).is_file():
+            return _template_layout(folder / name, faces, vertices)
     raise FileNotFoundError(
         f"No texture coordinates of FLAME: expected {folder / TEMPLATE_NAMES[0]} (or "
         f"{TEMPLATE_NAMES[1]}, or {TEXTURE_NAME} with 'vt' and 'ft') in morphable_model.root; "

@@ -27,7 +27,7 @@ from lit_face.morphable_models.texture_space_files import save_texture_space
 
 log = logging.getLogger(__name__)
 
-WRITER_VERSION = 2  # another number, another folder of the miniature
+WRITER_VERSION = 5  # another number, another folder of the miniature
 _METRES = 1e-3
 _MASKS = {
     "face": "face", "neck": "neck", "scalp": "scalp", "nose": "nose", "lips": "lips",
