@@ -38,7 +38,9 @@ class SurfacePoints:
         return (corners * self.weights.to(attributes)[:, :, None]).sum(-2)
 
 
-def closest_points(queries: Tensor, vertices: Tensor, faces: Tensor) -> SurfacePoints:
+def closest_points(
+    queries: Tensor, vertices: Tensor, faces: Tensor, candidates: int = _CANDIDATE_VERTICES
+) -> SurfacePoints:
     """Find the closest point of a mesh to each query.
 
     Looks at the triangles around the nearest vertices, which is exact for meshes whose triangles
@@ -48,17 +50,18 @@ def closest_points(queries: Tensor, vertices: Tensor, faces: Tensor) -> SurfaceP
         queries: (N,3).
         vertices: (V,3) of the mesh.
         faces: (F,3) int64.
+        candidates: nearest vertices whose triangles are looked at; 4 do for fine meshes, faster.
     """
     points, corners = vertices.double().numpy(), faces.numpy()
     used = np.unique(corners)
     around = _faces_around(corners, len(points))
-    _, nearest = cKDTree(points[used]).query(queries.numpy(), k=min(_CANDIDATE_VERTICES, len(used)))
-    candidates = around[used[nearest]].reshape(len(queries), -1)
+    _, nearest = cKDTree(points[used]).query(queries.numpy(), k=min(candidates, len(used)))
+    tried = around[used[nearest]].reshape(len(queries), -1)
     best = np.full(len(queries), np.inf)
     index = np.zeros((len(queries), 3), dtype=np.int64)
     weights = np.zeros((len(queries), 3))
     query = queries.double().numpy()
-    for column in candidates.T:
+    for column in tried.T:
         valid = column >= 0
         triangle = corners[np.maximum(column, 0)]
         share = _closest_weights(query, points[triangle])

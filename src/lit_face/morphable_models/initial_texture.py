@@ -68,7 +68,7 @@ def initial_texture(
     points = resampling.apply(fit.vertices)
     normals = resampling.apply(vertex_normals(fit.vertices[None], target.faces.cpu())[0])
     surface, faces = donor.mean.cpu(), donor.faces.cpu()
-    pairs = closest_points(points, surface, faces)
+    pairs = closest_points(points, surface, faces, candidates=6)
     good = pairs.distance <= reach_mm
     good &= facing(normals, pairs, vertex_normals(surface[None], faces)[0])
     if not good.any():

@@ -13,7 +13,7 @@ from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.correspondence import SurfacePoints, closest_points
 
 _INNER = slice(17, 68)  # landmarks but for the jaw's, whose place on a surface is a convention
-_POINTS = 2500  # of the face, at most
+_POINTS = 1200  # of the face, at most
 _INDEPENDENT = 500.0  # of them, as far as the prior is concerned
 _NOISE_MM = 1.0
 _LANDMARK_WEIGHT = 10.0  # of a point
@@ -38,7 +38,7 @@ class SurfaceFit(NamedTuple):
 
 
 @torch.no_grad()
-def fit_to_surface(model: MorphableModel, surface: MorphableModel, rounds: int = 12) -> SurfaceFit:
+def fit_to_surface(model: MorphableModel, surface: MorphableModel, rounds: int = 8) -> SurfaceFit:
     """Fit identity, expression and a similarity to another model's mean.
 
     First a similarity of 51 landmarks. Then in turn: the closest points of the surface to the
@@ -98,7 +98,7 @@ def surface_pairs(
         N points, and (N,) whether both sides face the same way to within 60 degrees.
     """
     goal, goal_faces = surface.mean.cpu().double(), surface.faces.cpu()
-    pairs = closest_points(vertices[index], goal, goal_faces)
+    pairs = closest_points(vertices[index], goal, goal_faces, candidates=4)
     own = vertex_normals(vertices[None], faces)[0, index]
     return pairs, facing(own, pairs, vertex_normals(goal[None], goal_faces)[0])
 
