@@ -73,12 +73,12 @@ class Descent:
             running &= ~self._is_done(history)
             if not running.any():
                 break
-            before = {name: value.detach().clone() for name, value in params.items()}
+            before = [value.detach().clone() for value in params.values()]
             optimizer.step()
             schedule.step()
             with torch.no_grad():
-                for name, value in params.items():
-                    value.copy_(torch.where(_rows(running, value), value, before[name]))
+                for value, old in zip(params.values(), before, strict=True):
+                    value.copy_(torch.where(_rows(running, value), value, old))
         for value in params.values():
             value.requires_grad_(False)
             value.grad = None

@@ -15,25 +15,24 @@ from lit_face.methods.flame_fit import losses, scene
 from lit_face.methods.flame_fit.camera import project, rigid_fit
 from lit_face.methods.flame_fit.descent import Descent
 from lit_face.methods.flame_fit.light import BANDS, FULL_LIGHT
+from lit_face.methods.flame_fit.offset import albedo_of, offset_map
 from lit_face.methods.flame_fit.pixels import Pixels
 from lit_face.methods.flame_fit.scene import Head, Photos, Terms, Values
 
 INNER = slice(17, 68)  # the jaw of 2D landmarks slides with the pose
 SHAPE = ("identity", "expression", "joints", "rotation", "camera")
 _LANDMARK_PACE = 3.0  # times the rates, while only landmarks count
-STAGES = ("landmarks", "photo", "offset")
+STAGES = ("landmarks", "photo")
 WEIGHTS = {
     "landmark": 1.0,
     "opening": 0.5,
     "photometric": 2.2,
-    "identity": 1e-4,
-    "expression": 1e-4,
+    "identity": 3e-5,
+    "expression": 3e-5,
     "joints": 1e-2,
     "texture": 1e-4,
     "light": 1.0,
     "range": 1.0,
-    "offset": 1e-2,
-    "smooth": 1e-1,
 }
 RATES = {
     "identity": 0.03,
@@ -43,7 +42,6 @@ RATES = {
     "camera": 0.005,
     "texture": 0.03,
     "light": 0.03,
-    "offset": 0.02,
 }
 
 
@@ -55,7 +53,9 @@ class FitOptions:
         rigid_steps: on pose and camera, after the closed form.
         landmark_steps: on shape and pose, without the photo.
         steps: on everything but the offset, one number a level of the pyramid, the coarsest first.
-        offset_steps: on the offset map alone; 0 leaves it out.
+        offset_steps: of the solver of the offset map; 0 leaves it out.
+        offset_smooth: weight of differences of neighbouring texels, a pixel's being 1.
+        offset_shrink: weight of the offset itself.
         light: 'rgb' has nine coefficients a channel, 'mono' nine for all.
         refresh: steps after which visibility and normals follow the face.
         outlier: color error (sRGB) at which a pixel counts half; None lets all count.
@@ -68,8 +68,10 @@ class FitOptions:
 
     rigid_steps: int = 60
     landmark_steps: int = 300
-    steps: tuple[int, ...] = (60, 60, 40)
-    offset_steps: int = 60
+    steps: tuple[int, ...] = (80, 60, 20)
+    offset_steps: int = 30
+    offset_smooth: float = 0.1
+    offset_shrink: float = 0.05
     light: Literal["rgb", "mono"] = "rgb"
     refresh: int = 8
     outlier: float | None = None
@@ -128,11 +130,7 @@ def fit_photos(
         objective = _OnPhoto(smaller, coarse, options, moves)
         descent.adam(objective, (*SHAPE, "texture", "light"), steps, 1)
     if options.offset_steps:
-        descent.values["offset"] = photos.image.new_zeros(
-            len(photos.image), *head.textures.mean.shape
-        )
-        descent.adam(_OnOffset(head, photos, options, descent.values), ("offset",),
-                     options.offset_steps, 2)  # fmt: skip
+        descent.values["offset"] = _offset(head, photos, options, descent.values)
     return Fitted(descent.values, start, descent.failed, _stacked(descent.trace))
 
 
@@ -206,35 +204,29 @@ class _OnPhoto:
         }
 
 
-class _OnOffset:
-    """Terms of the offset map; shape, pose and light stand."""
-
-    def __init__(self, head: Head, photos: Photos, options: FitOptions, values: Values) -> None:
-        with torch.no_grad():
-            vertices = head.vertices(values)
-            rotation = axis_angle_to_matrix(values["rotation"])
-            ndc = project(vertices, rotation, values["camera"])
-            pixels = scene.find_pixels(head, photos, ndc)
-            weights = scene.pixel_weights(pixels, ndc)
-            light = scene.pixel_light(head, values, vertices, pixels, weights)
-            self._shading = (light @ values["light"]).mT
-            self._uv = scene.pixel_uv(head, pixels, weights)
-            self._albedo = scene.read_texture(head.texture(values), self._uv)
-            if options.outlier is not None:
-                difference = scene.shaded(self._albedo, self._shading) - pixels.color
-                pixels = _trusted(pixels, difference, options.outlier)
-        self._pixels = pixels
-
-    def __call__(self, values: Values, step: int) -> Terms:
-        albedo = self._albedo + scene.read_texture(values["offset"], self._uv)
-        difference = scene.shaded(albedo, self._shading) - self._pixels.color
-        weight = self._pixels.weight
-        return {
-            "photometric": losses.photometric_term(difference, weight),
-            "range": losses.out_of_range(albedo, weight),
-            "offset": values["offset"].square().flatten(1).mean(1),
-            "smooth": losses.total_variation(values["offset"]),
-        }
+@torch.no_grad()
+def _offset(head: Head, photos: Photos, options: FitOptions, values: Values) -> Tensor:
+    """Return the offset map (B,3,S,S) that brings the texture to the photo under the light."""
+    vertices = head.vertices(values)
+    rotation = axis_angle_to_matrix(values["rotation"])
+    ndc = project(vertices, rotation, values["camera"])
+    pixels = scene.find_pixels(head, photos, ndc)
+    weights = scene.pixel_weights(pixels, ndc)
+    shading = (scene.pixel_light(head, values, vertices, pixels, weights) @ values["light"]).mT
+    uv = scene.pixel_uv(head, pixels, weights)
+    albedo = scene.read_texture(head.texture(values), uv)
+    if options.outlier is not None:
+        pixels = _trusted(pixels, scene.shaded(albedo, shading) - pixels.color, options.outlier)
+    difference = albedo_of(pixels.color, shading) - albedo
+    return offset_map(
+        difference,
+        pixels.weight,
+        uv,
+        head.textures.size,
+        options.offset_smooth,
+        options.offset_shrink,
+        options.offset_steps,
+    )
 
 
 def _trusted(pixels: Pixels, difference: Tensor, outlier: float) -> Pixels:

@@ -58,13 +58,13 @@ def reference_photometric(rendered: Tensor, image: Tensor, mask: Tensor) -> Tens
 
 
 def photometric_term(difference: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean length (B,) of color differences (B,3,N), rounded off at 0.
+    """Return the weighted mean size (B,) of color differences (B,3,N), rounded off at 0.
 
     Args:
         difference: of sRGB values.
         weights: (B,N); a sample without any has 0.
     """
-    length = (difference.square().sum(1) + _EDGE**2).sqrt() - _EDGE
+    length = (difference.square().mean(1) + _EDGE**2).sqrt() - _EDGE
     return (length * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
@@ -82,10 +82,3 @@ def out_of_range(albedo: Tensor, weights: Tensor) -> Tensor:
     """Return how far albedo (B,3,N) leaves [0,1] (B,), quadratic."""
     excess = (albedo - albedo.clamp(0, 1)).square().sum(1)
     return (excess * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-
-
-def total_variation(maps: Tensor) -> Tensor:
-    """Return the mean absolute difference (B,) of neighbouring texels of (B,C,S,S)."""
-    down = (maps[:, :, 1:] - maps[:, :, :-1]).abs().flatten(1).mean(1)
-    right = (maps[..., 1:] - maps[..., :-1]).abs().flatten(1).mean(1)
-    return down + right
