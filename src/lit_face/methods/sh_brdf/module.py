@@ -114,7 +114,7 @@ class SHBRDFModule(pl.LightningModule):
         if self.schedule.at(epoch).stage.with_photo:
             rendered, mask = self._render(face, batch)
         else:
-            rendered, mask = batch.image, 0 * batch.image[:, :1]
+            rendered, mask = batch.image, torch.zeros_like(batch.image[:, :1])
         terms = self.objective.terms(face, rendered, mask, batch, self.reader.head)
         fade = 0.5 ** ((learnt or 0.0) / self.consistency_half_life)
         loss = self.objective.total(terms, {"consistency_diffuse": fade})
