@@ -13,6 +13,7 @@ _DARKEST = 1e-4  # linear light
 _SKIN = (0.76, 0.58, 0.49)  # plain, RGB
 _COLOUR_STD, _SMOOTH_STD = 20 / 255, 10 / 255
 _SMOOTH = 20  # components
+_TINT = 0.4  # of a smooth component's three colours, beside what they share
 _WAVES = 5  # the smoothest cosines, along each side
 
 
@@ -98,7 +99,8 @@ def plain_texture_space(
     place = (torch.arange(size) + 0.5) / size * torch.pi
     waves = torch.cos(torch.arange(_WAVES)[:, None] * place)
     fading = 1 / (1 + torch.arange(_WAVES).float().square())
-    mix = torch.randn(_SMOOTH, 3, _WAVES, _WAVES, generator=generator)
+    grey, own = (torch.randn(_SMOOTH, n, _WAVES, _WAVES, generator=generator) for n in (1, 3))
+    mix = grey + _TINT * own  # skin is lighter or darker sooner than of another colour
     mix = mix * fading[:, None] * fading
     mix[..., 0, 0] = 0  # the colours' part
     smooth = torch.einsum("kcij,iy,jx->kcyx", mix, waves, waves)
