@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from lit_face.morphable_models import texture_space_files
 from lit_face.morphable_models.texture_space import (
     LinearLightSpace,
     TextureSpace,
@@ -86,6 +87,20 @@ def test_the_number_of_components_comes_from_the_file_or_the_caller(tmp_path, ar
     few = read_texture_space(path, 12, components=2)
     assert torch.equal(few.basis, whole.basis[:2])
     assert read_texture_space(path, 12, components=9).components == 5
+
+
+def test_large_files_are_resized_once(tmp_path, arrays, layout, monkeypatch):
+    path = write_texture_space(tmp_path / "space.npz", *arrays, *layout)
+    plain = read_texture_space(path, 6, 3)
+    monkeypatch.setattr(texture_space_files, "_LARGE", 0)
+    monkeypatch.setenv("LIT_FACE_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        kept = read_texture_space(path, 6, 3)
+        assert torch.equal(kept.mean, plain.mean)
+        assert torch.equal(kept.basis, plain.basis)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    write_texture_space(path, arrays[0] / 2, arrays[1], *layout)
+    assert_close(read_texture_space(path, 6, 3).mean, plain.mean / 2)  # another file, read anew
 
 
 def test_basel_colours_are_in_0_to_1(tmp_path, arrays):

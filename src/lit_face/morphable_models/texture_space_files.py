@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_face.geometry.uv import uv_resampling
-from lit_face.io.files import atomic_write
+from lit_face.io.files import atomic_write, cache_root
 from lit_face.morphable_models.texture_space import (
     LinearLightSpace,
     TextureSpace,
@@ -26,6 +27,7 @@ Resize = Literal["area", "nearest"]
 Floats = NDArray[np.floating[Any]]
 
 _GLOSSY = 0.6  # of diffuse plus specular albedo, as AlbedoMM's authors show it
+_LARGE = 100_000_000  # bytes; smaller files are read each time
 _WANTED = (
     "'mean' and 'tex_dir' (FLAME's texture space), 'MU' and 'PC' (converted Basel Face Model), or "
     "'MU', 'PC', 'specMU' and 'specPC' (AlbedoMM)"
@@ -64,7 +66,7 @@ def read_texture_maps(
 ) -> tuple[Tensor, bool]:
     """Read mean and components alone: (1+K,3,size,size), and whether they are in linear light.
 
-    Arguments and errors as of `read_texture_space`.
+    Arguments and errors as of `read_texture_space`. What comes of large files is kept in the cache.
     """
     path = Path(path)
     if not path.is_file():
@@ -72,6 +74,21 @@ def read_texture_maps(
             f"No texture space at {path}: set the option to a .npz with {_WANTED}; see "
             "docs/data/flame.md."
         )
+    state = path.stat()
+    if state.st_size < _LARGE:
+        return _opened(path, size, components, resize)
+    key = f"{path.resolve()} {state.st_mtime_ns} {state.st_size} {size} {components} {resize}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    kept = cache_root() / f"texture-{path.stem}-{digest}.npz"
+    if not kept.is_file():
+        maps, glossy = _opened(path, size, components, resize)
+        with atomic_write(kept) as temporary:
+            np.savez(temporary, maps=maps.numpy(), glossy=glossy)
+    with np.load(kept, allow_pickle=False) as stored:
+        return torch.from_numpy(stored["maps"]), bool(stored["glossy"])
+
+
+def _opened(path: Path, size: int, components: int | None, resize: Resize) -> tuple[Tensor, bool]:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, path, size, components, resize)
@@ -200,7 +217,6 @@ class _Rows:
         self, rows: Callable[[], Floats], side: int, last: int | None, kept: int | None
     ) -> Floats:
         shares = resize_weights(side, self.size, self.resize)
-        same = side == self.size
         out = np.zeros((self.size, self.size, 3 * (1 if kept is None else kept)), np.float32)
         for number in range(side):
             row = rows()
@@ -208,10 +224,20 @@ class _Rows:
             if not len(used):
                 continue
             row = row.reshape(side, 3, -1)[..., :kept].reshape(side, -1).astype(np.float32)
-            narrow = row if same else shares @ row
+            narrow = self._narrowed(row, shares)
             for target in used:
                 out[target] += shares[target, number] * narrow
         return out
+
+    def _narrowed(self, row: Floats, shares: NDArray[np.float32]) -> Floats:
+        """Resize one row of texels (S,C) to (size,C)."""
+        if self.resize == "nearest":
+            return row[np.arange(self.size) * len(row) // self.size]
+        if len(row) % self.size:
+            wide: Floats = shares @ row
+            return wide
+        mean: Floats = row.reshape(self.size, -1, row.shape[1]).mean(1)
+        return mean
 
 
 def resize_weights(source: int, size: int, resize: Resize) -> NDArray[np.float32]:
