@@ -16,14 +16,12 @@ class Stage:
         encoder_lr: learning rate of encoder and heads; 0 freezes them.
         decoder_lr: likewise of the decoders of the residual maps.
         final: the rates fall along a cosine to this share of themselves at the stage's end.
-        with_photo: whether the photo counts; without it nothing is rendered, which is quicker.
     """
 
     epochs: int
     encoder_lr: float
     decoder_lr: float
     final: float = 1.0
-    with_photo: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,6 @@ def stage_problems(stages: Mapping[str, Mapping[str, float]]) -> list[str]:
             problems.append(f"stages.{name}.epochs should be 0, 1, 2, ..., got {values['epochs']}.")
         elif min(values["encoder_lr"], values["decoder_lr"]) < 0:
             problems.append(f"stages.{name}: a learning rate is 0 or more.")
-        elif values["decoder_lr"] and not values.get("with_photo", True):
-            problems.append(f"stages.{name}: without the photo decoders have nothing to learn.")
         elif values["epochs"] and not (values["encoder_lr"] or values["decoder_lr"]):
             problems.append(f"stages.{name}: nothing learns; one of the rates should be above 0.")
     if not problems and not any(values["epochs"] for values in stages.values()):
