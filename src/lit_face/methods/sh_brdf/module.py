@@ -111,10 +111,7 @@ class SHBRDFModule(pl.LightningModule):
         epoch = self._epoch(batch_idx)
         learnt = self.schedule.decoder_epochs(epoch)
         face = self._reconstruct(batch, with_residuals=learnt is not None)
-        if self.schedule.at(epoch).stage.with_photo:
-            rendered, mask = self._render(face, batch)
-        else:
-            rendered, mask = batch.image, torch.zeros_like(batch.image[:, :1])
+        rendered, mask = self._render(face, batch)
         terms = self.objective.terms(face, rendered, mask, batch, self.reader.head)
         fade = 0.5 ** ((learnt or 0.0) / self.consistency_half_life)
         loss = self.objective.total(terms, {"consistency_diffuse": fade})
