@@ -194,6 +194,20 @@ def test_broken_files_are_errors_that_name_the_file(cut):
     refused(b"")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_files_end_in_an_error_or_in_arrays():
+    rng = np.random.default_rng(0)
+    content = {"a": np.arange(5.0), "o": np.array([{"x": 1}], object), "t": torch.arange(3.0)}
+    for _ in range(400):
+        data = bytearray(pickle.dumps(content, 2))
+        for place in rng.integers(2, len(data), size=rng.integers(1, 5)):
+            data[place] = rng.integers(256)
+        try:
+            loads(bytes(data))
+        except ValueError as error:
+            assert str(error).startswith("model.pkl")
+
+
 def test_self_containing_and_too_deep_objects_end():
     loop = []
     loop.append(loop)

@@ -212,6 +212,22 @@ def test_skinning_a_chain_is_the_product_of_its_turns():
     assert_close(posed.vertices[0, 0], torch.tensor([-2.0, 1, 0]))
 
 
+def test_skinning_has_the_gradients_of_finite_differences():
+    generator = torch.Generator().manual_seed(0)
+    vertices, joints, vectors = (
+        torch.randn(1, n, 3, generator=generator, dtype=torch.float64) for n in (4, 3, 3)
+    )
+    weights = torch.rand(4, 3, generator=generator, dtype=torch.float64).softmax(1)
+    correctives = torch.randn(18, 12, generator=generator, dtype=torch.float64)
+
+    def posed(vertices, joints, vectors):
+        rotations = axis_angle_to_matrix(vectors)
+        return skin(vertices, joints, rotations, (-1, 0, 0), weights, correctives).vertices
+
+    inputs = tuple(value.requires_grad_() for value in (vertices, joints, vectors))
+    assert torch.autograd.gradcheck(posed, inputs)
+
+
 def test_gradients_reach_codes_and_joints(model):
     codes = torch.zeros(1, 5, requires_grad=True), torch.zeros(1, 5, requires_grad=True)
     joints = torch.zeros(1, 4, 3, requires_grad=True)
