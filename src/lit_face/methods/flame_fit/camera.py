@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lit_face.geometry.cameras import AffineCamera
-from lit_face.geometry.pose import fit_affine_camera
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from lit_face.methods.flame_fit.light import TO_CAMERA
@@ -64,25 +63,33 @@ def house_camera(rotation: Tensor, camera: Tensor, size: int) -> AffineCamera:
 
 
 @fp32_region()
-def rigid_start(points: Tensor, landmarks: Tensor) -> dict[str, Tensor]:
+def rigid_start(
+    points: Tensor, landmarks: Tensor, weights: Tensor | None = None
+) -> dict[str, Tensor]:
     """Fit pose and camera to points in closed form.
 
     Args:
         points: (N,3) or (B,N,3) head space, mm; not in one plane.
         landmarks: (B,N,2) NDC.
+        weights: (B,N); without them all count alike.
 
     Returns:
         `rotation` (B,3) axis-angle and `camera` (B,3) as in `project`: the least-squares affine
         camera, then the rotation nearest to its two rows, one scale, and the mean's shift.
     """
     points = points.expand(len(landmarks), -1, -1)
-    affine = fit_affine_camera(points, landmarks).matrix[:, :2, :3]
+    share = torch.ones_like(landmarks[..., :1]) if weights is None else weights[..., None]
+    share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
+    middle = (share * points).sum(1, keepdim=True)
+    spread = points - middle
+    goal = landmarks - (share * landmarks).sum(1, keepdim=True)
+    affine = torch.linalg.solve((share * spread).mT @ spread, (share * spread).mT @ goal).mT
     upright = affine * affine.new_tensor([1.0, -1.0])[:, None]
     u, singular, vh = torch.linalg.svd(upright, full_matrices=False)
     rows = u @ vh
     rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
     camera = torch.cat([singular.mean(1, keepdim=True).log(), torch.zeros_like(rows[:, 0, :2])], 1)
-    shift = (landmarks - project(points, rotation, camera)[..., :2]).mean(1)
+    shift = (share * (landmarks - project(points, rotation, camera)[..., :2])).sum(1)
     return {
         "rotation": matrix_to_axis_angle(rotation),
         "camera": torch.cat([camera[:, :1], shift], 1),
@@ -92,10 +99,10 @@ def rigid_start(points: Tensor, landmarks: Tensor) -> dict[str, Tensor]:
 @torch.enable_grad()
 @fp32_region()
 def rigid_fit(
-    points: Tensor, landmarks: Tensor, steps: int = 60, weights: Tensor | None = None
+    points: Tensor, landmarks: Tensor, steps: int = 150, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Minimise the mean distance of the points from the closed form on; see `rigid_start`."""
-    start = rigid_start(points, landmarks)
+    start = rigid_start(points, landmarks, weights)
     free = {name: value.clone().requires_grad_() for name, value in start.items()}
     points = points.expand(len(landmarks), -1, -1)
     optimizer = torch.optim.Adam(

@@ -24,7 +24,7 @@ SHAPE = ("identity", "expression", "joints", "rotation", "camera")
 _LANDMARK_PACE = 3.0  # times the rates, while only landmarks count
 STAGES = ("landmarks", "photo")
 WEIGHTS = {
-    "landmark": 1.0,
+    "landmark": 2.0,
     "opening": 0.5,
     "photometric": 2.2,
     "identity": 3e-5,
@@ -66,7 +66,7 @@ class FitOptions:
         rates: of the values, over `RATES`.
     """
 
-    rigid_steps: int = 60
+    rigid_steps: int = 150
     landmark_steps: int = 300
     steps: tuple[int, ...] = (80, 60, 20)
     offset_steps: int = 30
