@@ -1,5 +1,6 @@
 """Arrays come out of pickles, programs do not."""
 
+import contextlib
 import io
 import os
 import pickle
@@ -202,10 +203,8 @@ def test_damaged_files_end_in_an_error_or_in_arrays():
         data = bytearray(pickle.dumps(content, 2))
         for place in rng.integers(2, len(data), size=rng.integers(1, 5)):
             data[place] = rng.integers(256)
-        try:
+        with contextlib.suppress(ValueError):  # nothing else, and no crash
             loads(bytes(data))
-        except ValueError as error:
-            assert str(error).startswith("model.pkl")
 
 
 def test_self_containing_and_too_deep_objects_end():
