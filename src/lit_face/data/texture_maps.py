@@ -57,6 +57,8 @@ def read_texture_map(path: str | Path) -> TextureMap:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No texture map {path}.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: cannot be read, it is cut or no .npz file; fit the photo again.")
     try:
         with np.load(path, allow_pickle=False) as stored:
             missing = [key for key in _KEYS if key not in stored.files]

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--held-out", type=float, default=usual.held_out,
         help="share of the maps on which the report measures (%(default)s)")  # fmt: skip
     add("--min-confidence", type=float, default=usual.min_confidence,
-        help="texels seen at a smaller cosine to the normal are completed (%(default)s)")  # fmt: skip
+        help="texels seen more slanted (cosine) are completed (%(default)s)")  # fmt: skip
     add("--model", help="head model of the UV layout, as morphable_model= takes it "
         "(that of the fits)")  # fmt: skip
     add("--model-root", help="its folder")

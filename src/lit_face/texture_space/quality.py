@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,4 +87,4 @@ def _side(row: Mapping[str, str]) -> float | None:
     if any(edge is None for edge in edges):
         return None
     left, top, right, bottom = (edge or 0.0 for edge in edges)
-    return ((right - left) * (bottom - top)) ** 0.5
+    return math.sqrt(max(0.0, (right - left) * (bottom - top)))

@@ -56,6 +56,8 @@ class TextureCompletionModule(pl.LightningModule):
         mirror: see `TextureCompleter`.
         residual: see `TextureCompleter`.
         sigma: of the confidence weights, see `confidence_weights`.
+        weight_floor: smallest confidence weight in a hole: published is 0, with which nothing is
+            learnt about texels far inside of large holes, which is where photos leave most of them.
         download_vgg: fetch VGG19's weights for ID-MRF where they are not there.
     """
 
@@ -82,6 +84,7 @@ class TextureCompletionModule(pl.LightningModule):
         mirror: bool = True,
         residual: bool = True,
         sigma: float | None = None,
+        weight_floor: float = 0.5,
         download_vgg: bool = False,
     ) -> None:
         super().__init__()
@@ -97,7 +100,7 @@ class TextureCompletionModule(pl.LightningModule):
         self.discriminator_steps, self.adversarial_lr = discriminator_steps, adversarial_lr
         self.patience, self.borrowed = patience, borrowed
         self.coverage = (float(coverage[0]), float(coverage[1]))
-        self.sigma, self.download_vgg = sigma, download_vgg
+        self.sigma, self.weight_floor, self.download_vgg = sigma, weight_floor, download_vgg
         self.mrf: Any = None
         self.register_buffer("best_l1", torch.tensor(torch.inf))
         self.register_buffer("flat_epochs", torch.tensor(0))
@@ -231,7 +234,8 @@ class TextureCompletionModule(pl.LightningModule):
     ) -> dict[str, Tensor]:
         """Return the reconstruction and auto-encoding terms; colours count in [-1,1]."""
         kernel = 2 * max(1, round(32 * image.shape[-1] / _PUBLISHED_SIZE)) + 1
-        weight = losses.confidence_weights(1 - known, kernel, sigma=self.sigma) * visible
+        weight = losses.confidence_weights(1 - known, kernel, sigma=self.sigma)
+        weight = weight.clamp(min=self.weight_floor) * visible * (1 - known)
         return {
             "reconstruction": losses.weighted_l1(
                 2 * (completed - image), weight, (1 - known) * visible
