@@ -27,8 +27,8 @@ WEIGHTS = {
     "landmark": 2.0,
     "opening": 0.5,
     "photometric": 2.2,
-    "identity": 3e-5,
-    "expression": 3e-5,
+    "identity": 6e-5,
+    "expression": 6e-5,
     "joints": 1e-2,
     "texture": 1e-4,
     "light": 1.0,
@@ -68,7 +68,7 @@ class FitOptions:
 
     rigid_steps: int = 150
     landmark_steps: int = 300
-    steps: tuple[int, ...] = (80, 60, 20)
+    steps: tuple[int, ...] = (80, 60, 0)
     offset_steps: int = 30
     offset_smooth: float = 0.1
     offset_shrink: float = 0.05
@@ -124,6 +124,8 @@ def fit_photos(
     on_landmarks = _OnLandmarks(head.at_landmarks(), photos, moves)
     descent.adam(on_landmarks, SHAPE, options.landmark_steps, 0, _LANDMARK_PACE)
     for level, steps in enumerate(options.steps):
+        if not steps:
+            continue
         shrink = len(options.steps) - 1 - level
         coarse = photos.shrunk(photos.size // 2**shrink)
         smaller = head.halved(_halvings(head, coarse.size))
@@ -236,9 +238,9 @@ def _trusted(pixels: Pixels, difference: Tensor, outlier: float) -> Pixels:
 
 
 def _halvings(head: Head, size: int) -> int:
-    """Return how often a texture is halved for pictures of side `size`."""
+    """Return how often a texture is halved for pictures of side `size`: half as wide as they."""
     times = 0
-    while head.textures.size >> (times + 1) >= size and not head.textures.size % 2 ** (times + 1):
+    while head.textures.size >> times > size // 2 and not head.textures.size % 2 ** (times + 1):
         times += 1
     return times
 
