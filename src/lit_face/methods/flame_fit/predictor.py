@@ -128,13 +128,13 @@ class FlameFit(nn.Module):
         """
         check_inputs(images, landmarks, skin_mask)
         photos = self._photos(images, landmarks, skin_mask, confidence)
-        head, options = self._head(skin_mask is None), self.options
+        head, options = self.head(skin_mask is None), self.options
         if skin_mask is None and options.outlier is None:
             options = replace(options, outlier=_HALF)
         fitted = fit_photos(head, photos, options, self.joints)
         before, after = (errors(head, photos, v) for v in (fitted.start, fitted.values))
         after["failed"] = fitted.failed.to(images)
-        face = self._reconstruction(head, fitted.values, images.shape[-1])
+        face = reconstruction(head, fitted.values, images.shape[-1], self.roughness)
         return Refined(face, before, after, fitted.trace)
 
     def _photos(
@@ -149,39 +149,39 @@ class FlameFit(nn.Module):
             weights = weights * confidence.to(weights)
         return Photos(images, mask.to(images), points, weights)
 
-    def _head(self, without_mask: bool) -> Head:
+    def head(self, without_mask: bool = False) -> Head:
+        """Return what is fitted; where photos have no mask, only the face's pixels count."""
         face = self._face if without_mask else None
         return Head(self.model, self.textures, self._candidates, face)
 
-    @torch.no_grad()
-    def _reconstruction(self, head: Head, values: dict[str, Tensor], size: int) -> Reconstruction:
-        vertices = head.vertices(values)
-        rotation = axis_angle_to_matrix(values["rotation"])
-        camera = house_camera(rotation, values["camera"], size)
-        points = camera.project(vertices)
-        names = ("identity", "expression", "joints", "texture")
-        return Reconstruction(
-            image_vertices=points,
-            vertices=vertices,
-            faces=self.model.faces,
-            uv=self.model.uv,
-            landmarks=head.landmarks(points, rotation),
-            unit=self.model.unit,
-            camera=camera,
-            light=house_light(values["light"]),
-            coefficients={name: values[name] for name in names},
-            textures=self._maps(head, values),
-        )
 
-    def _maps(self, head: Head, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        albedo = corner_aligned(head.texture(values)).clamp(0, 1)
-        diffuse = srgb_to_linear(albedo)
-        flat = torch.zeros_like(diffuse)
-        return {
+@torch.no_grad()
+def reconstruction(
+    head: Head, values: dict[str, Tensor], size: int, roughness: float = 0.4
+) -> Reconstruction:
+    """Return faces in pixels of pictures of side `size` from fitted values (`fit.Fitted`)."""
+    model, vertices = head.model, head.vertices(values)
+    rotation = axis_angle_to_matrix(values["rotation"])
+    camera = house_camera(rotation, values["camera"], size)
+    points = camera.project(vertices)
+    diffuse = srgb_to_linear(corner_aligned(head.texture(values)).clamp(0, 1))
+    flat = torch.zeros_like(diffuse)
+    return Reconstruction(
+        image_vertices=points,
+        vertices=vertices,
+        faces=model.faces,
+        uv=model.uv,
+        landmarks=head.landmarks(points, rotation),
+        unit=model.unit,
+        camera=camera,
+        light=house_light(values["light"]),
+        coefficients={n: values[n] for n in ("identity", "expression", "joints", "texture")},
+        textures={
             "diffuse": diffuse,
             "specular": flat,
-            "roughness": torch.full_like(flat[:, :1], self.roughness),
-        }
+            "roughness": torch.full_like(flat[:, :1], roughness),
+        },
+    )
 
 
 @torch.no_grad()

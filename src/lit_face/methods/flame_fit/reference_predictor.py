@@ -10,7 +10,13 @@ from torch import Tensor
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import axis_angle_to_matrix
 from lit_face.methods.flame_fit import reference
-from lit_face.methods.flame_fit.predictor import FlameFit, Refined, check_inputs, errors
+from lit_face.methods.flame_fit.predictor import (
+    FlameFit,
+    Refined,
+    check_inputs,
+    errors,
+    reconstruction,
+)
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.texture_space import TextureSpace
 
@@ -78,7 +84,7 @@ class ReferenceFit(FlameFit):
         """Fit crops; see `FlameFit.refine`. Confidences do not count."""
         check_inputs(images, landmarks, skin_mask)
         photos = self._photos(images, landmarks, skin_mask, None)
-        shape, head = ModelShape(self.model), self._head(skin_mask is None)
+        shape, head = ModelShape(self.model), self.head(skin_mask is None)
         surface = reference.Surface(self.model.faces, self.model.uv[self.model.faces])
         steps = (self.rigid_steps, self.steps)
         fits = [
@@ -93,7 +99,7 @@ class ReferenceFit(FlameFit):
         )
         after["failed"] = (~fits[1].terms["total"].isfinite().all(1)).to(images)
         values = shape.house_values(fits[1].values)
-        face = self._reconstruction(head, values, images.shape[-1])
+        face = reconstruction(head, values, images.shape[-1], self.roughness)
         return Refined(face, before, after, fits[1].terms)
 
 
