@@ -304,6 +304,15 @@ def test_options_of_light_and_stages(batch):
     assert not torch.equal(found.landmarks, found.image_vertices[:, head().landmark_index])
 
 
+def test_quasi_newton_steps_do_as_well(batch, fitted):
+    method = fitter(optimizer="lbfgs", landmark_steps=40, steps=(16, 8))
+    found = method.refine(batch.image, batch.landmarks)
+    assert (found.after["landmarks_px"] < 0.4 * found.before["landmarks_px"]).all()
+    assert (found.after["photo_l1"] < 0.3 * found.before["photo_l1"]).all()
+    assert found.trace["total"].shape == (3, 4)
+    assert found.trace["total"][:, -1].mean() < 1.5 * fitted.trace["total"][:, -1].mean()
+
+
 def test_confidence_takes_landmarks_out(batch):
     confidence = torch.ones(3, 68)
     confidence[:, 60:] = 0

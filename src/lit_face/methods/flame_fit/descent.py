@@ -83,6 +83,48 @@ class Descent:
             value.requires_grad_(False)
             value.grad = None
 
+    def lbfgs(
+        self, objective: Objective, free: Iterable[str], steps: int, stage: int, block: int
+    ) -> None:
+        """Take quasi-Newton steps; the line search would couple photos, so there is one only.
+
+        What the objective keeps for some steps stands for a block of them; then the memory of
+        curvature starts anew. Values are scaled by their rates. The trace has a row a block.
+        """
+        names = list(free)
+        if len(self.failed) != 1:
+            raise ValueError(f"L-BFGS takes one photo at a time, found {len(self.failed)}.")
+        for first in range(0, steps, block):
+            base = {name: self.values[name].clone() for name in names}
+            shift = {name: torch.zeros_like(base[name]).requires_grad_() for name in names}
+            with torch.no_grad():
+                self._record(terms := objective(self.values, 0), self._total(terms), stage)
+            optimizer = torch.optim.LBFGS(
+                list(shift.values()),
+                max_iter=min(block, steps - first),
+                line_search_fn="strong_wolfe",
+            )
+
+            def moved(base: Terms = base, shift: Terms = shift) -> Terms:
+                return {name: base[name] + self.rates[name] * shift[name] for name in names}
+
+            def closure(shift: Terms = shift, moved: Callable[[], Terms] = moved) -> Tensor:
+                for value in shift.values():
+                    value.grad = None
+                total = self._total(objective({**self.values, **moved()}, 1)).sum()
+                total.backward()
+                return total
+
+            total = optimizer.step(closure)
+            found = {name: value.detach() for name, value in moved().items()}
+            sound = torch.isfinite(torch.as_tensor(total)) and all(
+                bool(value.isfinite().all()) for value in found.values()
+            )
+            if not sound:
+                self.failed |= True
+                return
+            self.values.update(found)
+
     def _total(self, terms: Terms) -> Tensor:
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(0)
 

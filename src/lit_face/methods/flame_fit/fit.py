@@ -13,7 +13,7 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import axis_angle_to_matrix
 from lit_face.methods.flame_fit import losses, scene
 from lit_face.methods.flame_fit.camera import project, rigid_fit
-from lit_face.methods.flame_fit.descent import Descent
+from lit_face.methods.flame_fit.descent import Descent, Objective, OptimizerName
 from lit_face.methods.flame_fit.light import BANDS, FULL_LIGHT
 from lit_face.methods.flame_fit.offset import albedo_of, offset_map
 from lit_face.methods.flame_fit.pixels import Pixels
@@ -57,6 +57,7 @@ class FitOptions:
         offset_smooth: weight of differences of neighbouring texels, a pixel's being 1.
         offset_shrink: weight of the offset itself.
         light: 'rgb' has nine coefficients a channel, 'mono' nine for all.
+        optimizer: 'adam', or 'lbfgs', which takes photos one by one (a step is an iteration).
         refresh: steps after which visibility and normals follow the face.
         outlier: color error (sRGB) at which a pixel counts half; None lets all count.
         normals_grad: shading moves the shape too.
@@ -73,6 +74,7 @@ class FitOptions:
     offset_smooth: float = 0.1
     offset_shrink: float = 0.05
     light: Literal["rgb", "mono"] = "rgb"
+    optimizer: OptimizerName = "adam"
     refresh: int = 8
     outlier: float | None = None
     normals_grad: bool = False
@@ -112,6 +114,8 @@ def fit_photos(
         options: how.
         joints: names of those that move.
     """
+    if options.optimizer == "lbfgs" and len(photos.image) > 1:
+        return _joined([fit_photos(head, one, options, joints) for one in photos.singles()])
     start = start_values(head, photos, options)
     descent = Descent(
         {name: value.clone() for name, value in start.items()},
@@ -121,8 +125,15 @@ def fit_photos(
         options.tolerance,
     )
     moves = joint_mask(head, joints, photos)
-    on_landmarks = _OnLandmarks(head.at_landmarks(), photos, moves)
-    descent.adam(on_landmarks, SHAPE, options.landmark_steps, 0, _LANDMARK_PACE)
+
+    def run(objective: Objective, free: Sequence[str], steps: int, stage: int) -> None:
+        if options.optimizer == "lbfgs":
+            block = options.refresh if stage else max(steps, 1)
+            descent.lbfgs(objective, free, steps, stage, block)
+        else:
+            descent.adam(objective, free, steps, stage, 1.0 if stage else _LANDMARK_PACE)
+
+    run(_OnLandmarks(head.at_landmarks(), photos, moves), SHAPE, options.landmark_steps, 0)
     for level, steps in enumerate(options.steps):
         if not steps:
             continue
@@ -130,7 +141,7 @@ def fit_photos(
         coarse = photos.shrunk(photos.size // 2**shrink)
         smaller = head.halved(_halvings(head, coarse.size))
         objective = _OnPhoto(smaller, coarse, options, moves)
-        descent.adam(objective, (*SHAPE, "texture", "light"), steps, 1)
+        run(objective, (*SHAPE, "texture", "light"), steps, 1)
     if options.offset_steps:
         descent.values["offset"] = _offset(head, photos, options, descent.values)
     return Fitted(descent.values, start, descent.failed, _stacked(descent.trace))
@@ -243,6 +254,22 @@ def _halvings(head: Head, size: int) -> int:
     while head.textures.size >> times > size // 2 and not head.textures.size % 2 ** (times + 1):
         times += 1
     return times
+
+
+def _joined(fits: list[Fitted]) -> Fitted:
+    """Return single fits as one batch; a trace that ended early keeps its last row."""
+    rows = max((v.shape[1] for one in fits for v in one.trace.values()), default=0)
+
+    def filled(trace: dict[str, Tensor], name: str) -> Tensor:
+        value = trace[name]
+        return torch.cat([value, value[:, -1:].expand(-1, rows - value.shape[1])], 1)
+
+    return Fitted(
+        {name: torch.cat([one.values[name] for one in fits]) for name in fits[0].values},
+        {name: torch.cat([one.start[name] for one in fits]) for name in fits[0].start},
+        torch.cat([one.failed for one in fits]),
+        {name: torch.cat([filled(one.trace, name) for one in fits]) for name in fits[0].trace},
+    )
 
 
 def _stacked(rows: list[Terms]) -> dict[str, Tensor]:

@@ -45,6 +45,11 @@ class Photos:
         """Side of the pictures."""
         return self.image.shape[-1]
 
+    def singles(self) -> list[Photos]:
+        """Return them one by one."""
+        parts = zip(self.image, self.mask, self.landmarks, self.confidence, strict=True)
+        return [Photos(*(part[None] for part in one)) for one in parts]
+
     def shrunk(self, size: int) -> Photos:
         """Return them area-averaged to another side; a pixel counts as its part in the mask."""
         if size == self.size:
