@@ -27,6 +27,7 @@ from lit_face.rendering.color import srgb_to_linear
 from lit_face.types import FaceBatch, Reconstruction, required
 
 _HALF = 0.1  # sRGB error of a pixel that counts half where there is no skin mask
+_EYE_CORNERS = (36, 45)
 _OUTSIDE = 0.05  # share of landmarks that may lie a quarter of the picture off it
 
 
@@ -35,15 +36,17 @@ class Refined(NamedTuple):
 
     Attributes:
         face: the reconstruction.
-        before: `photo_l1` (sRGB) and `landmarks_px` (B,) of the mean face after the rigid stage.
+        before: `errors` (B,) of the mean face after the rigid stage.
         after: the same at the end, and `failed`, 1 where a photo's losses were not finite.
         trace: `fit.Fitted.trace`.
+        plain: `errors` at the end without the offset map, where there is one.
     """
 
     face: Reconstruction
     before: dict[str, Tensor]
     after: dict[str, Tensor]
     trace: dict[str, Tensor]
+    plain: dict[str, Tensor] | None = None
 
 
 class FlameFit(nn.Module):
@@ -135,7 +138,9 @@ class FlameFit(nn.Module):
         before, after = (errors(head, photos, v) for v in (fitted.start, fitted.values))
         after["failed"] = fitted.failed.to(images)
         face = reconstruction(head, fitted.values, images.shape[-1], self.roughness)
-        return Refined(face, before, after, fitted.trace)
+        plain = {name: value for name, value in fitted.values.items() if name != "offset"}
+        without = errors(head, photos, plain) if "offset" in fitted.values else None
+        return Refined(face, before, after, fitted.trace, without)
 
     def _photos(
         self, images: Tensor, landmarks: Tensor, mask: Tensor | None, confidence: Tensor | None
@@ -197,7 +202,9 @@ def errors(
         in_srgb: shading multiplies sRGB values, not linear light.
 
     Returns:
-        `photo_l1`, of sRGB values over the covered pixels of the mask, and `landmarks_px`.
+        Over the covered pixels of the mask, of sRGB values: `photo_l1`, `psnr` (dB) and
+        `albedo_inside` (share of albedo in [0,1]); `landmarks_px`, and `nme`, the same in percent
+        of the distance of the outer eye corners.
     """
     vertices = head.vertices(values)
     rotation = axis_angle_to_matrix(values["rotation"])
@@ -208,12 +215,20 @@ def errors(
     albedo = scene.read_texture(head.texture(values), scene.pixel_uv(head, pixels, weights))
     shading = (light @ values["light"]).mT
     shown = albedo * shading if in_srgb else scene.shaded(albedo, shading)
-    error = (shown - pixels.color).abs().mean(1) * pixels.weight
+    share = pixels.weight / pixels.weight.sum(1, keepdim=True).clamp(min=1e-9)
+    difference = shown - pixels.color
+    inside = ((albedo >= 0) & (albedo <= 1)).all(1)
     found = to_pixels(head.landmarks(ndc, rotation)[..., :2], photos.size)
-    distance = (found - to_pixels(photos.landmarks, photos.size)).norm(dim=-1)
+    true = to_pixels(photos.landmarks, photos.size)
+    distance = (found - true).norm(dim=-1).mean(1)
+    eyes = (true[:, _EYE_CORNERS[0]] - true[:, _EYE_CORNERS[1]]).norm(dim=-1)
+    squared = (difference.square().mean(1) * share).sum(1)
     return {
-        "photo_l1": error.sum(1) / pixels.weight.sum(1).clamp(min=1e-9),
-        "landmarks_px": distance.mean(1),
+        "photo_l1": (difference.abs().mean(1) * share).sum(1),
+        "psnr": -10 * squared.clamp(min=1e-10).log10(),
+        "albedo_inside": (inside * share).sum(1),
+        "landmarks_px": distance,
+        "nme": 100 * distance / eyes.clamp(min=1e-9),
     }
 
 
