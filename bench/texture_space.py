@@ -11,10 +11,13 @@ without a fit. Stages that are done are not done again: give another --out, or r
 from __future__ import annotations
 
 import argparse
+import json
+import resource
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +89,10 @@ def main() -> None:
             "--model", "procedural",
         ),
     )  # fmt: skip
-    print("\nstage                      seconds")
-    for stage, seconds in {**times, "all": sum(times.values())}.items():
-        print(f"{stage:25} {seconds:8.0f}")
+    print("\nstage                      seconds   of processors")
+    times["all"] = (sum(t for t, _ in times.values()), sum(t for _, t in times.values()))
+    for stage, (seconds, busy) in times.items():
+        print(f"{stage:25} {seconds:8.0f} {busy:15.0f}")
     print_completion(out, root, given.size)
     print_spaces(read_texture_space(out / "space" / "texture_space.npz", given.size), plain)
 
@@ -99,12 +103,19 @@ def python(*arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
 
 
-def timed(result: Path, stage) -> float:  # noqa: ANN001
-    """Run a stage unless its result is there; return the seconds."""
-    start = time.monotonic()
+def timed(result: Path, stage: Callable[[], None]) -> tuple[float, float]:
+    """Run a stage unless its result is there; return the seconds, and those of all processors."""
+    start, busy = time.monotonic(), processor_seconds()
     if not result.exists():
         stage()
-    return time.monotonic() - start
+    return time.monotonic() - start, processor_seconds() - busy
+
+
+def processor_seconds() -> float:
+    """Return the seconds that processors worked for this process and those it has waited for."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    used = [resource.getrusage(kind) for kind in kinds]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def fit_photos(root: Path, out: Path, count: int, size: int) -> None:
@@ -166,6 +177,7 @@ def print_completion(out: Path, root: Path, size: int) -> None:
     ]
     shown = torch.from_numpy(np.mean([known for _, known in maps], axis=0)) >= SHOWN
     errors: dict[str, list[list[float]]] = {"others show": [], "none shows": [], "all": []}
+    own = []
     for name, (color, known) in zip(names, maps, strict=True):
         image = torch.from_numpy(color).permute(2, 0, 1).float() / 255
         seen = torch.from_numpy(known) & covered
@@ -175,11 +187,19 @@ def print_completion(out: Path, root: Path, size: int) -> None:
         with np.load(root / "truth" / f"{number}.npz") as stored:
             albedo = torch.from_numpy(stored["albedo"])
         true = in_colours(space(albedo[None])[0].clamp(0, 1), image, seen)
+        own.append(float((image - true)[:, seen].abs().mean()))
         hidden = covered & ~seen
         for place, where in zip(errors, (hidden & shown, hidden & ~shown, hidden), strict=True):
             found = [float((values - true)[:, where].abs().mean()) for values in kinds]
             errors[place].append(found)
-    print(f"\nhidden texels of {len(names)} maps, L1 of 255")
+    held_out = json.loads((out / "completion" / "metrics.json").read_text(encoding="utf-8"))
+    done, filled = (255 * held_out[f"val/{kind}_l1"] for kind in ("completion", "mean_fill"))
+    print("\nparts of the fits that were held out, L1 of 255")
+    print(f"completed {done:.2f}, mean fill {filled:.2f}: {done / filled:.2f}")
+    print(
+        f"the fits themselves against the truth, where the photos show it: {255 * np.mean(own):.2f}"
+    )
+    print(f"\nhidden texels of {len(names)} maps against the truth, L1 of 255")
     print("                completed   without network   mean fill   completed / mean fill")
     for place, rows in errors.items():
         whole, hint, mean = 255 * np.mean(rows, axis=0)
