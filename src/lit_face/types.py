@@ -73,7 +73,7 @@ class FaceBatch(_TensorFields):
         coefficients: `identity` (B,Ki), `expression` (B,Ke) and, where known, `albedo` (B,Ka),
             all in standard deviations of the morphable model.
         camera: head space (mm) to pixels of `image`.
-        scan: name -> tensor of the scanned surface, mm.
+        scan: name -> tensor of what is known of the true surface: points in mm, `texture` maps.
         sample_id: B names, unique within the dataset.
         random_key: (B,) int64 for `lit_face.data.random`: the sample's random numbers this epoch.
     """

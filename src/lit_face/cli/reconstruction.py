@@ -68,6 +68,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
         settings = replace(run_settings, settings=_digest(config, model.finder))
     try:
         with _Display(len(photos)) as display:
+            if hasattr(model.predictor, "watch"):  # of methods that fit
+                model.predictor.watch = display.losses
             result = FolderRun(model, photos, folder, settings, display.report).run()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; the same command goes on where this one stopped.\n")
@@ -171,12 +173,19 @@ class _Display:
 
     def __init__(self, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True)
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        losses = TextColumn("{task.fields[losses]}", markup=False)
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), losses)
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("photos", total=total)
+        self._task = self._bar.add_task("photos", total=total, losses="")
 
     def __enter__(self) -> _Display:
         self._bar.start()
@@ -184,6 +193,12 @@ class _Display:
 
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
+
+    def losses(self, step: int, terms: Mapping[str, float]) -> None:
+        """Show the losses of the photos that are fitted now, their means."""
+        if not self._bar.disable:
+            values = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
+            self._bar.update(self._task, losses=f"step {step}  {values}")
 
     def report(self, photo: Any, problem: Any) -> None:
         """Count a photo; write its problem, if it has one, in a line."""
