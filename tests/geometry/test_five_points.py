@@ -9,8 +9,8 @@ from lit_face.geometry.five_points import (
     ARCFACE_POINTS,
     align_five_points,
     arcface_matrix,
-    five_points,
     fit_five_points,
+    five_points,
 )
 from tests.helpers.tolerances import assert_close
 

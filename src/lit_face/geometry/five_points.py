@@ -1,7 +1,7 @@
 """Alignment by five points: Deep3D's crop of 224 pixels, ArcFace's of 112.
 
-The points are the centres of the eyes, the tip of the nose and the corners of the mouth, left before
-right as they lie in the picture. Pixels have y down here; Deep3D's files and numbers have y up.
+The points are the centres of the eyes, the tip of the nose and the corners of the mouth, left
+before right as they lie in the picture. Pixels have y down here; Deep3D's numbers have y up.
 
 Source: Deng et al. (2019), "Accurate 3D Face Reconstruction with Weakly-Supervised Learning"; for
 faces to recognise, Deng et al. (2019), "ArcFace".
