@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_fill_holes
 
 from lit_face.data.ffhq import FFHQDataset
 from lit_face.data.ffhq_truth import FFHQTruth
@@ -52,7 +53,6 @@ UNSEEN, FIRST_UNSEEN = 40, 1_000_000  # people, numbered as the miniature's held
 COUNTS = (5, 10, 20)
 MIN_CONFIDENCE = 0.3
 SHOWN = 0.05  # share of the photos from which on a texel counts as shown
-READER = "lit_face.morphable_models.texture_space_files.read_texture_space"
 
 
 def main() -> None:
@@ -119,16 +119,23 @@ def processor_seconds() -> float:
 
 
 def fit_photos(root: Path, out: Path, count: int, size: int) -> None:
-    """Fit the first photos with the plain space, as a user would."""
-    photos = out / "photos"
+    """Fit the first photos with the plain space, as a user would.
+
+    Landmarks are the miniature's exact vertices, jaw included; masks are filled where skin is all
+    around (eyes, mouth), as those of FFHQ for the released code are.
+    """
+    photos, masks = out / "photos", out / "masks"
     photos.mkdir(exist_ok=True)
+    masks.mkdir(exist_ok=True)
     for name in photo_names(root, count):
         shutil.copy(next(root.rglob(f"{name}.*g")), photos)
-    space = f"{{_target_:{READER},path:{out / 'plain.npz'},size:{size}}}"
+        mask = np.load(root / "segmentation" / f"{name}.npy") != 0
+        np.save(masks / f"{name}.npy", binary_fill_holes(mask).astype(np.uint8))
     python(
-        "reconstruct.py", "method=flame_fit", f"method.texture_space={space}", "finder=folder",
-        f"finder.landmarks={root / 'landmarks'}", f"finder.masks={root / 'segmentation'}",
-        f"input={photos}", f"out={out / 'fits'}", "outputs=[uv]", f"texture_size={size}",
+        "reconstruct.py", "method=flame_fit", "texture_space=plain", f"texture_space.size={size}",
+        "method.follow_contour=false", "finder=folder", f"finder.landmarks={root / 'landmarks'}",
+        f"finder.masks={masks}", f"input={photos}", f"out={out / 'fits'}", "outputs=[uv]",
+        f"texture_size={size}",
     )  # fmt: skip
 
 

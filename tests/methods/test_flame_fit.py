@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields
+from functools import partial
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from lit_face.methods.flame_fit.fit import FitOptions
 from lit_face.methods.flame_fit.light import FULL_LIGHT, house_light, shading
 from lit_face.methods.flame_fit.offset import albedo_of, offset_map
 from lit_face.methods.flame_fit.pixels import mix, pick, seen_pixels, weights_of
-from lit_face.morphable_models.texture_space import sample_texture
+from lit_face.morphable_models.texture_space import sample_texture, texture_space_of
 from lit_face.rendering.interpolate import fragments_of
 from lit_face.rendering.rasterize import rasterize
 from lit_face.rendering.shade import sh_shading
@@ -34,6 +35,7 @@ from tests.helpers.faces import faces, head
 from tests.helpers.tolerances import assert_close
 
 SIZE = 64
+SMALL = partial(texture_space_of, size=32)
 QUICK = {
     "rigid_steps": 20,
     "landmark_steps": 60,
@@ -52,7 +54,7 @@ def fitter(**options):
     return FlameFit(
         head(),
         image_size=SIZE,
-        texture_size=64,
+        texture_space=partial(texture_space_of, size=64),
         components=10,
         follow_contour=False,
         options=QUICK | options,
@@ -301,7 +303,12 @@ def test_options_of_light_and_stages(batch):
     face = mono.predict_step(FaceBatch(image=batch.image, landmarks=batch.landmarks))
     assert torch.equal(face.light[..., 0], face.light[..., 2])
     assert face.image_vertices.isfinite().all()
-    following = FlameFit(head(), image_size=SIZE, texture_size=32, options=QUICK | quick)
+    following = FlameFit(
+        head(),
+        image_size=SIZE,
+        texture_space=SMALL,
+        options=QUICK | quick,
+    )
     found = following.refine(batch.image, batch.landmarks).face
     assert not torch.equal(found.landmarks, found.image_vertices[:, head().landmark_index])
 
@@ -364,7 +371,12 @@ def test_what_cannot_be_fitted_is_refused_by_name(batch, change, message):
 
 def test_the_preset_fits_any_head(batch):
     method = ReferenceFit(
-        head(), image_size=SIZE, texture_size=32, components=5, rigid_steps=20, steps=20
+        head(),
+        image_size=SIZE,
+        texture_space=SMALL,
+        components=5,
+        rigid_steps=20,
+        steps=20,
     )
     found = method.refine(batch.image, batch.landmarks)
     assert (found.after["landmarks_px"] < found.before["landmarks_px"]).all()

@@ -1,5 +1,7 @@
 """Photometric fit of FLAME itself: joints, contour, and the released code's frame."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -9,10 +11,12 @@ from lit_face.methods.flame_fit.camera import project, to_pixels
 from lit_face.methods.flame_fit.reference_predictor import ModelShape
 from lit_face.methods.flame_fit.scene import Head
 from lit_face.morphable_models.flame import flame
+from lit_face.morphable_models.texture_space import texture_space_of
 from tests.helpers.faces import faces
 from tests.helpers.tolerances import assert_close
 
 SIZE = 64
+SMALL = partial(texture_space_of, size=32)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,13 @@ def test_the_released_frame_and_the_houses_are_one(model):
 def test_the_jaw_moves_and_other_joints_rest(model):
     batch = faces(2, SIZE, seed=5, yaw_deg=15.0)
     quick = {"landmark_steps": 60, "steps": (6,), "offset_steps": 5, "window": 0}
-    method = FlameFit(model, image_size=SIZE, texture_size=32, components=5, options=quick)
+    method = FlameFit(
+        model,
+        image_size=SIZE,
+        texture_space=SMALL,
+        components=5,
+        options=quick,
+    )
     found = method.refine(batch.image, batch.landmarks)
     joints = found.face.coefficients["joints"]
     assert joints[:, model.joint_names.index("jaw")].abs().max() > 1e-4

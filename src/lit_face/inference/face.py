@@ -31,7 +31,8 @@ class Face:
         photo_size: height and width.
         warnings: what may have gone wrong, one sentence each.
         fit: errors by name where the face was refined: `photo_l1_before` and `_after` (linear
-            light), `landmarks_px_before` and `_after` (pixels of the crop).
+            light, of flame_fit sRGB values), `landmarks_px_before` and `_after` (pixels of the
+            crop), and what else the method measures.
         trace: losses by name, a number a step, where the method keeps them.
         skin_mask: (H,W) uint8 of the photo, 255 = skin, where the finder has one.
     """

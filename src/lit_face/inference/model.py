@@ -95,6 +95,8 @@ class FaceModel:
                 f"refine: {type(predictor).__name__} cannot be refined; take a checkpoint of a "
                 "method that can (sh_brdf), init=landmarks, or refine=0."
             )
+        if refinement is None and getattr(self.predictor, "needs_refinement", False):
+            raise ValueError(f"{type(predictor).__name__} has no network and needs a refinement.")
         self.refinement = refinement
         self._finder = finder
         if compile_network:
@@ -225,6 +227,8 @@ class FaceModel:
         for row, face in enumerate(faces):
             for moment, errors in (("before", refined.before), ("after", refined.after)):
                 face.fit.update({f"{k}_{moment}": float(v[row]) for k, v in errors.items()})
+            if face.fit.get("failed_after"):
+                face.warnings.append("the fit's losses were not finite: it stopped early")
             for name, values in getattr(refined, "trace", {}).items():
                 face.trace[name] = values[row].tolist()
         return faces

@@ -17,7 +17,11 @@ from lit_face.io.files import atomic_folder, atomic_write
 
 RECORD = "record.json"
 FORMAT = 1
-_FIT = ("photo_l1_before", "photo_l1_after", "landmarks_px_before", "landmarks_px_after")
+_FIT = tuple(
+    f"{name}_{moment}"
+    for name in ("photo_l1", "landmarks_px", "nme", "psnr")
+    for moment in ("before", "after")
+)
 COLUMNS = (
     *("photo", "face", "folder", "left", "top", "right", "bottom", "confidence"),
     *("visibility_share", "pitch_deg", "yaw_deg", "roll_deg", "warnings"),

@@ -39,6 +39,13 @@ class InitialTexture(NamedTuple):
     fit: SurfaceFit
 
 
+def donated_texture(
+    model: MorphableModel, donor: MorphableModel, size: int = 256, components: int | None = 50
+) -> TextureSpace:
+    """Return the space of `initial_texture` alone, for configs."""
+    return initial_texture(model, donor, size, components).space
+
+
 @torch.no_grad()
 def initial_texture(
     target: MorphableModel,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -65,6 +67,9 @@ class LinearLightSpace(TextureSpace):
         return super().forward(code).clamp(min=_DARKEST) ** (1 / 2.2)
 
 
+TextureSource = TextureSpace | Callable[[MorphableModel], TextureSpace]
+
+
 def texture_space_of(
     model: MorphableModel, size: int = 256, components: int | None = None
 ) -> TextureSpace:
@@ -79,6 +84,12 @@ def texture_space_of(
     mean = torch.where(covered, maps[0], maps[0][:, covered].mean(1)[:, None, None])
     basis = maps[1:] if components is None else maps[1 : 1 + components]
     return TextureSpace(mean.contiguous(), basis.contiguous(), covered, model.name)
+
+
+def plain_texture_of(model: MorphableModel, size: int = 256, seed: int = 0) -> TextureSpace:
+    """Return the plain space of a model's UV layout; see `plain_texture_space`."""
+    resampling = uv_resampling(centred_uv(model.uv.cpu(), size), model.map_faces.cpu(), size)
+    return plain_texture_space(size, resampling.mask, seed)
 
 
 def plain_texture_space(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor
 from lit_face.methods.flame_fit.scene import Terms, Values
 
 Objective = Callable[[Values, int], Terms]
+Watch = Callable[[int, Mapping[str, float]], None]
 OptimizerName = Literal["adam", "lbfgs"]
+_WATCHED = ("landmark", "photometric")
 _FINAL = 0.1  # share of the rates at a stage's end
 
 
@@ -27,6 +29,7 @@ class Descent:
         rates: learning rate by name.
         window: steps over which a photo is watched; 0 never stops one early.
         tolerance: relative change of the total over them that stops it.
+        watch: called after every step with its number and the means of the losses by name.
     """
 
     def __init__(
@@ -36,9 +39,10 @@ class Descent:
         rates: dict[str, float],
         window: int = 50,
         tolerance: float = 1e-4,
+        watch: Watch | None = None,
     ) -> None:
         self.values, self.weights, self.rates = values, weights, rates
-        self.window, self.tolerance = window, tolerance
+        self.window, self.tolerance, self.watch = window, tolerance, watch
         count = len(next(iter(values.values())))
         device = next(iter(values.values())).device
         self.failed = torch.zeros(count, dtype=torch.bool, device=device)
@@ -130,6 +134,9 @@ class Descent:
 
     def _record(self, terms: Terms, total: Tensor, stage: int) -> None:
         row = {name: self.weights[name] * value.detach() for name, value in terms.items()}
+        if self.watch is not None:
+            means = {name: float(value.mean()) for name, value in row.items() if name in _WATCHED}
+            self.watch(len(self.trace), {"total": float(total.mean()), **means})
         self.trace.append(row | {"total": total.detach(), "stage": torch.full_like(total, stage)})
 
     def _is_done(self, history: list[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import axis_angle_to_matrix
 from lit_face.methods.flame_fit import losses, scene
 from lit_face.methods.flame_fit.camera import project, rigid_fit
-from lit_face.methods.flame_fit.descent import Descent, Objective, OptimizerName
+from lit_face.methods.flame_fit.descent import Descent, Objective, OptimizerName, Watch
 from lit_face.methods.flame_fit.light import BANDS, FULL_LIGHT
 from lit_face.methods.flame_fit.offset import albedo_of, offset_map
 from lit_face.methods.flame_fit.pixels import Pixels
@@ -104,7 +104,11 @@ class Fitted(NamedTuple):
 @torch.enable_grad()
 @fp32_region()
 def fit_photos(
-    head: Head, photos: Photos, options: FitOptions, joints: Sequence[str] = ("jaw",)
+    head: Head,
+    photos: Photos,
+    options: FitOptions,
+    joints: Sequence[str] = ("jaw",),
+    watch: Watch | None = None,
 ) -> Fitted:
     """Fit a head to photos.
 
@@ -113,9 +117,10 @@ def fit_photos(
         photos: of one size.
         options: how.
         joints: names of those that move.
+        watch: called after every step with its number and the means of the losses by name.
     """
     if options.optimizer == "lbfgs" and len(photos.image) > 1:
-        return _joined([fit_photos(head, one, options, joints) for one in photos.singles()])
+        return _joined([fit_photos(head, one, options, joints, watch) for one in photos.singles()])
     start = start_values(head, photos, options)
     descent = Descent(
         {name: value.clone() for name, value in start.items()},
@@ -123,6 +128,7 @@ def fit_photos(
         RATES | dict(options.rates),
         options.window,
         options.tolerance,
+        watch,
     )
     moves = joint_mask(head, joints, photos)
 

@@ -13,12 +13,14 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import axis_angle_to_matrix
 from lit_face.methods.flame_fit import losses, scene
 from lit_face.methods.flame_fit.camera import house_camera, project, to_ndc, to_pixels
+from lit_face.methods.flame_fit.descent import Watch
 from lit_face.methods.flame_fit.fit import FitOptions, fit_photos
 from lit_face.methods.flame_fit.light import house_light
 from lit_face.methods.flame_fit.scene import Head, Photos
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.contour import contour_candidates
 from lit_face.morphable_models.texture_space import (
+    TextureSource,
     TextureSpace,
     corner_aligned,
     texture_space_of,
@@ -54,15 +56,17 @@ class FlameFit(nn.Module):
 
     Args:
         morphable_model: shape; with joints and contour (FLAME) or without.
-        texture_space: albedo; None takes the model's own.
+        texture_space: albedo, or a function of the model that returns it; None takes the model's
+            own.
         image_size: side of the square crops, pixels.
         margin: side of the crop over the size of the landmarks' box.
-        texture_size: side of the albedo maps, where the space is the model's own.
         components: of the texture that are fitted; None for all.
         follow_contour: jaw landmarks lie on the visible contour, as detectors have them.
         joints: names of the joints that move, of those that the model has.
-        roughness: of the whole face, for renderers.
         options: how it is fitted (`fit.FitOptions`), as a mapping.
+
+    Attributes:
+        watch: called after every step with its number and the means of the losses by name.
 
     Raises:
         ValueError: an option that there is not, or that makes no sense.
@@ -75,25 +79,24 @@ class FlameFit(nn.Module):
     def __init__(
         self,
         morphable_model: MorphableModel,
-        texture_space: TextureSpace | None = None,
+        texture_space: TextureSource | None = None,
         image_size: int = 256,
         margin: float = 2.0,
-        texture_size: int = 256,
         components: int | None = None,
         follow_contour: bool = True,
         joints: Sequence[str] = ("jaw",),
-        roughness: float = 0.4,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.model = morphable_model
-        if texture_space is None:
-            self.textures = texture_space_of(morphable_model, texture_size, components)
-        else:
-            self.textures = _leading(texture_space, components)
-        self.image_size, self.margin, self.roughness = image_size, margin, roughness
+        space = texture_space_of if texture_space is None else texture_space
+        if not isinstance(space, TextureSpace):
+            space = space(morphable_model)
+        self.textures = _leading(space, components)
+        self.image_size, self.margin = image_size, margin
         self.follow_contour, self.joints = follow_contour, tuple(joints)
         self.options = FitOptions(**(options or {}))
+        self.watch: Watch | None = None
         candidates = None
         if follow_contour and not morphable_model.has_contour:
             candidates = contour_candidates(morphable_model)
@@ -134,10 +137,10 @@ class FlameFit(nn.Module):
         head, options = self.head(skin_mask is None), self.options
         if skin_mask is None and options.outlier is None:
             options = replace(options, outlier=_HALF)
-        fitted = fit_photos(head, photos, options, self.joints)
+        fitted = fit_photos(head, photos, options, self.joints, self.watch)
         before, after = (errors(head, photos, v) for v in (fitted.start, fitted.values))
         after["failed"] = fitted.failed.to(images)
-        face = reconstruction(head, fitted.values, images.shape[-1], self.roughness)
+        face = reconstruction(head, fitted.values, images.shape[-1])
         plain = {name: value for name, value in fitted.values.items() if name != "offset"}
         without = errors(head, photos, plain) if "offset" in fitted.values else None
         return Refined(face, before, after, fitted.trace, without)
@@ -161,16 +164,13 @@ class FlameFit(nn.Module):
 
 
 @torch.no_grad()
-def reconstruction(
-    head: Head, values: dict[str, Tensor], size: int, roughness: float = 0.4
-) -> Reconstruction:
-    """Return faces in pixels of pictures of side `size` from fitted values (`fit.Fitted`)."""
+def reconstruction(head: Head, values: dict[str, Tensor], size: int) -> Reconstruction:
+    """Return matte faces in pixels of pictures of side `size` from fitted values (`fit.Fitted`)."""
     model, vertices = head.model, head.vertices(values)
     rotation = axis_angle_to_matrix(values["rotation"])
     camera = house_camera(rotation, values["camera"], size)
     points = camera.project(vertices)
     diffuse = srgb_to_linear(corner_aligned(head.texture(values)).clamp(0, 1))
-    flat = torch.zeros_like(diffuse)
     return Reconstruction(
         image_vertices=points,
         vertices=vertices,
@@ -181,11 +181,7 @@ def reconstruction(
         camera=camera,
         light=house_light(values["light"]),
         coefficients={n: values[n] for n in ("identity", "expression", "joints", "texture")},
-        textures={
-            "diffuse": diffuse,
-            "specular": flat,
-            "roughness": torch.full_like(flat[:, :1], roughness),
-        },
+        textures={"diffuse": diffuse},
     )
 
 

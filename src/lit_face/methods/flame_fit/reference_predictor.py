@@ -18,7 +18,7 @@ from lit_face.methods.flame_fit.predictor import (
     reconstruction,
 )
 from lit_face.morphable_models.base import MorphableModel
-from lit_face.morphable_models.texture_space import TextureSpace
+from lit_face.morphable_models.texture_space import TextureSource
 
 _MM = 1000.0
 
@@ -34,7 +34,6 @@ class ReferenceFit(FlameFit):
         texture_space: see `FlameFit`.
         image_size: side of the crops, pixels.
         margin: side of the crop over the size of the landmarks' box.
-        texture_size: see `FlameFit`.
         components: of the texture.
         identity: leading identity coefficients; fewer where the model has fewer.
         expression: likewise.
@@ -45,10 +44,9 @@ class ReferenceFit(FlameFit):
     def __init__(
         self,
         morphable_model: MorphableModel,
-        texture_space: TextureSpace | None = None,
+        texture_space: TextureSource | None = None,
         image_size: int = 224,
         margin: float = 2.0,
-        texture_size: int = 256,
         components: int | None = 50,
         identity: int = 100,
         expression: int = 50,
@@ -60,7 +58,6 @@ class ReferenceFit(FlameFit):
             texture_space,
             image_size,
             margin,
-            texture_size,
             components,
             follow_contour=morphable_model.has_contour,
         )
@@ -99,7 +96,7 @@ class ReferenceFit(FlameFit):
         )
         after["failed"] = (~fits[1].terms["total"].isfinite().all(1)).to(images)
         values = shape.house_values(fits[1].values)
-        face = reconstruction(head, values, images.shape[-1], self.roughness)
+        face = reconstruction(head, values, images.shape[-1])
         return Refined(face, before, after, fits[1].terms)
 
 

@@ -105,6 +105,7 @@ class LandmarkPredictor(nn.Module):
     """
 
     starts_from_landmarks = True
+    needs_refinement = True
 
     def __init__(
         self,
@@ -127,15 +128,9 @@ class LandmarkPredictor(nn.Module):
         self,
         image: Tensor,
         landmarks: Tensor,
-        refinement: Refinement | None,
+        refinement: Refinement,
         are_detected: bool = True,
         skin_mask: Tensor | None = None,
     ) -> Refined:
-        """Fit crops (B,3,image_size,image_size) to landmarks (B,68,2), pixels, and the photo.
-
-        Raises:
-            ValueError: there is no refinement, without which landmarks make no face.
-        """
-        if refinement is None:
-            raise ValueError("Faces from landmarks (init=landmarks) need a refinement.")
+        """Fit crops (B,3,image_size,image_size) to landmarks (B,68,2), pixels, and the photo."""
         return refinement(self.reader, image, landmarks, None, skin_mask, are_detected)
