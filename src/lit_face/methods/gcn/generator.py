@@ -1,0 +1,233 @@
+"""The generator: an embedding and coarse colours of vertices to fine colours of vertices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lit_face.methods.gcn.layers import ChebyshevConv, ConvBlock, Linear, ResidualBlock
+from lit_face.methods.gcn.sparse import SparseMatrix, SymmetricMatrix
+from lit_face.morphable_models.mesh_hierarchy import EdgeWeights, MeshHierarchy
+
+Variant = Literal["resnet", "normal"]
+INPUT_CHANNELS = 7  # coarse colour, sampled colour where seen, seen
+SEED_CHANNELS = 32  # a vertex of the coarsest level, where the decoder starts
+
+
+@dataclass(frozen=True, eq=False)
+class MeshLevels:
+    """The matrices of a hierarchy as modules, for layers to share.
+
+    Attributes:
+        sizes: number of vertices of each level.
+        laplacian: of each level.
+        down: from level l to l + 1.
+        up: from level l + 1 to l.
+    """
+
+    sizes: tuple[int, ...]
+    laplacian: list[SymmetricMatrix]
+    down: list[SparseMatrix]
+    up: list[SparseMatrix]
+
+    @classmethod
+    def of(cls, hierarchy: MeshHierarchy, edge_weights: EdgeWeights) -> MeshLevels:
+        """Make the modules of a hierarchy."""
+        levels, steps = range(len(hierarchy.sizes)), range(len(hierarchy.sizes) - 1)
+        return cls(
+            hierarchy.sizes,
+            [SymmetricMatrix(hierarchy.laplacian(level, edge_weights)) for level in levels],
+            [SparseMatrix(hierarchy.down(level)) for level in steps],
+            [SparseMatrix(hierarchy.up(level)) for level in steps],
+        )
+
+
+class GeneratedColours(NamedTuple):
+    """What the generator yields, each (B,V,3).
+
+    Attributes:
+        colours: albedo in [-1,1].
+        decoded: of the decoder alone, refined: of the refiner alone; not bounded.
+    """
+
+    colours: Tensor
+    decoded: Tensor
+    refined: Tensor
+
+
+class MeshGenerator(nn.Module):
+    """Decoder of an embedding and refiner of colours, put together by one convolution.
+
+    Source: Lin et al. (2020), "Towards high-fidelity 3D face reconstruction from in-the-wild images
+    using graph convolutional networks".
+
+    Args:
+        hierarchy: the levels of the mesh; at least two.
+        embedding_size: of the vector that describes the picture.
+        variant: 'resnet': the paper's; 'normal': the released code's default, a U-Net with a
+            bottleneck.
+        is_wide: more channels.
+        bottleneck: size of the vector in the middle of the refiner of 'normal'.
+        edge_weights: of the Laplacians, see `adjacency`.
+
+    Raises:
+        ValueError: unknown variant, or a hierarchy of one level.
+    """
+
+    def __init__(
+        self,
+        hierarchy: MeshHierarchy,
+        embedding_size: int,
+        variant: Variant = "resnet",
+        is_wide: bool = False,
+        bottleneck: int = 512,
+        edge_weights: EdgeWeights = "reference",
+    ) -> None:
+        super().__init__()
+        if variant not in get_args(Variant):
+            raise ValueError(f"variant should be 'resnet' or 'normal', found {variant!r}.")
+        if len(hierarchy.sizes) < 2:
+            raise ValueError("The mesh generator needs a hierarchy of two levels or more; found 1.")
+        levels = MeshLevels.of(hierarchy, edge_weights)
+        self.vertices = levels.sizes[0]
+        self.decoder = MeshDecoder(levels, embedding_size, variant, is_wide)
+        self.refiner: nn.Module = (
+            ResidualRefiner(levels, is_wide)
+            if variant == "resnet"
+            else BottleneckRefiner(levels, bottleneck)
+        )
+        self.combine = ChebyshevConv(6, 3, levels.laplacian[0])
+
+    def forward(self, embedding: Tensor, features: Tensor) -> GeneratedColours:
+        """Make colours.
+
+        Args:
+            embedding: (B,E).
+            features: (B,V,7): coarse albedo in [-1,1], colour sampled from the picture where the
+                vertex is seen (else 0), and whether it is seen (1 or 0).
+
+        Raises:
+            ValueError: another mesh's features.
+        """
+        expected = (len(embedding), self.vertices, INPUT_CHANNELS)
+        if tuple(features.shape) != expected:
+            raise ValueError(
+                f"The mesh generator expects features {expected} (B,V,7) for this mesh and batch, "
+                f"found {tuple(features.shape)}."
+            )
+        decoded = self.decoder(embedding)
+        refined = self.refiner(features.transpose(0, 1).contiguous())
+        colours = torch.tanh(self.combine(torch.cat([decoded, refined], dim=-1)))
+        return GeneratedColours(*(part.transpose(0, 1) for part in (colours, decoded, refined)))
+
+    def dense_parameters(self) -> list[nn.Parameter]:
+        """Weights and biases of the layers over whole vectors: those that weight decay is for."""
+        layers = (module for module in self.modules() if isinstance(module, Linear))
+        return [parameter for layer in layers for parameter in layer.parameters()]
+
+
+class MeshDecoder(nn.Module):
+    """An embedding to colours, from the coarsest level to the finest: (B,E) to (V,B,3)."""
+
+    def __init__(
+        self, levels: MeshLevels, embedding_size: int, variant: Variant, is_wide: bool
+    ) -> None:
+        super().__init__()
+        steps = len(levels.up)
+        self.dense = Linear(embedding_size, levels.sizes[-1] * SEED_CHANNELS)
+        ends_in_block = variant == "resnet"
+        block = ResidualBlock if ends_in_block else ConvBlock
+        widths = [SEED_CHANNELS << step if is_wide else 16 for step in range(steps)]
+        if ends_in_block:
+            widths = [*(2 * width if is_wide else width for width in widths[:-1]), 3]
+        channels = [SEED_CHANNELS, *widths]
+        laplacians = levels.laplacian[-2::-1]
+        self.up = nn.ModuleList(levels.up[::-1])
+        self.blocks = nn.ModuleList(
+            block(channels[step], channels[step + 1], laplacians[step]) for step in range(steps)
+        )
+        self.last = nn.Identity() if ends_in_block else ConvBlock(widths[-1], 3, laplacians[-1])
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return (V,B,3) for (B,E)."""
+        seed = F.relu(self.dense(embedding))
+        features = seed.view(len(seed), -1, SEED_CHANNELS).transpose(0, 1)
+        for up, block in zip(self.up, self.blocks, strict=True):
+            features = block(up(features))
+        colours: Tensor = self.last(features)
+        return colours
+
+
+class ResidualRefiner(nn.Module):
+    """Residual blocks on the two finest levels: (V,B,7) to (V,B,3)."""
+
+    def __init__(self, levels: MeshLevels, is_wide: bool) -> None:
+        super().__init__()
+        a, b, c, d = (16, 32, 64, 128) if is_wide else (16, 32, 32, 16)
+        fine, coarse = levels.laplacian[0], levels.laplacian[1]
+        self.layers = nn.Sequential(
+            ResidualBlock(INPUT_CHANNELS, a, fine),
+            levels.down[0],
+            ResidualBlock(a, b, coarse),
+            ResidualBlock(b, c, coarse),
+            levels.up[0],
+            ResidualBlock(c, d, fine),
+            ResidualBlock(d, 3, fine),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (V,B,3) for (V,B,7)."""
+        colours: Tensor = self.layers(features)
+        return colours
+
+
+class BottleneckRefiner(nn.Module):
+    """A U-Net over all levels, with one vector in the middle: (V,B,7) to (V,B,3).
+
+    Levels 2 and coarser hand their features across; the two finest do not.
+    """
+
+    def __init__(self, levels: MeshLevels, bottleneck: int) -> None:
+        super().__init__()
+        steps, laplacians = len(levels.down), levels.laplacian
+        width = [16, *(16 << step for step in range(steps))]  # 16, 16, 32, 64, 128
+        self.first = ChebyshevConv(INPUT_CHANNELS, width[0], laplacians[0])
+        self.down, self.up = nn.ModuleList(levels.down), nn.ModuleList(levels.up)
+        self.descent = nn.ModuleList(
+            ConvBlock(width[level], width[level + 1], laplacians[level + 1])
+            for level in range(steps)
+        )
+        inner = levels.sizes[-1] * width[-1]
+        self.dense = nn.Sequential(
+            Linear(inner, bottleneck), nn.ReLU(), Linear(bottleneck, inner), nn.ReLU()
+        )
+        rising = [16 << level for level in range(steps)]  # outputs, by level: 16, 32, 64, 128
+        below = [*rising[1:], width[-1]]
+        self.ascent = nn.ModuleList(
+            ConvBlock(
+                below[level] + (width[level] if level >= 2 else 0), rising[level], laplacians[level]
+            )
+            for level in range(steps)
+        )
+        self.last = ConvBlock(rising[0], 3, laplacians[0])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (V,B,3) for (V,B,7)."""
+        features = self.first(features)
+        passed = [features]
+        for down, block in zip(self.down, self.descent, strict=True):
+            features = block(down(features))
+            passed.append(features)
+        flat = features.transpose(0, 1).flatten(1)  # vertex by vertex
+        features = self.dense(flat).view(len(flat), -1, features.shape[-1]).transpose(0, 1)
+        for level in range(len(self.up) - 1, -1, -1):
+            features = self.up[level](features)
+            if level >= 2:
+                features = torch.cat([features, passed[level]], dim=-1)
+            features = self.ascent[level](features)
+        colours: Tensor = self.last(features)
+        return colours
