@@ -46,6 +46,16 @@ def test_every_method_that_fits_passes_the_check(method):
     assert config["method"]["_target_"].startswith("lit_face.methods.")
 
 
+@pytest.mark.parametrize(
+    "space",
+    ["model", "plain", "donor", "file texture_space.path=space.npz"],
+)
+def test_every_texture_space_passes_the_check(space):
+    given = ["method=flame_fit", "input=photos", "out=faces", *f"texture_space={space}".split()]
+    config = check_config(compose_config("reconstruct", given))
+    assert config["method"]["texture_space"] == config["texture_space"]
+
+
 def test_everything_wrong_is_reported_at_once():
     overrides = ["method=prnn", "data.batchsize=4"]
     problems, good = check_overrides("train", [*overrides, "seed=3"])
