@@ -27,17 +27,18 @@ def face_normals(vertices: Tensor, faces: Tensor, unit: bool = True) -> Tensor:
 
 
 @fp32_region()
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals of vertices: the area-weighted mean of the normals of the faces around.
+def vertex_normals(vertices: Tensor, faces: Tensor, by_area: bool = True) -> Tensor:
+    """Unit normals of vertices: the mean of the normals of the faces around.
 
     Args:
         vertices: (B,V,3) in a right-handed frame.
         faces: (F,3) int64, counter-clockwise seen from outside for outward normals.
+        by_area: large faces count more; otherwise all count alike (Deep3D).
 
     Returns:
         (B,V,3); 0 where a vertex has no face or its faces cancel.
     """
-    normals = face_normals(vertices, faces, unit=False)
+    normals = face_normals(vertices, faces, unit=not by_area)
     sums = torch.zeros_like(vertices)
     for corner in range(3):
         sums = sums.index_add(1, faces[:, corner], normals)

@@ -1,0 +1,113 @@
+"""A `Deep3DFace` of a morphable model: leading components, regions, frame, UV map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lit_face.geometry.uv import points_to_surface, texel_uv
+from lit_face.methods.deep3d.face import FOCAL, Deep3DFace
+from lit_face.morphable_models.base import MorphableModel
+from lit_face.morphable_models.contour import contour_candidates
+
+
+def deep3d_face(
+    model: MorphableModel,
+    map_size: int = 256,
+    counts: Mapping[str, int] | None = None,
+    margin: float = 1.6,
+    focal: float = FOCAL,
+    origin: Sequence[float] | None = None,
+    distance: float | None = None,
+    light_unit: float = 1.0,
+    translation_unit: float = 1.0,
+    persistent: bool = True,
+) -> Deep3DFace:
+    """Take the leading components of a morphable model; fewer where it has fewer.
+
+    Args:
+        model: any.
+        map_size: see `Deep3DFace`.
+        counts: of identity, expression and albedo coefficients; None for Deep3D's 80, 64 and 80.
+        margin: see `Deep3DFace`.
+        focal: likewise.
+        origin: (3,) mm; None is the middle of the landmarks, as deep as the face's mean.
+        distance: mm; None lets the mean face fill the crop.
+        light_unit: see `Deep3DFace`.
+        translation_unit: likewise.
+        persistent: likewise.
+    """
+    values = _values(
+        model, map_size, {"identity": 80, "expression": 64, "albedo": 80, **(counts or {})}
+    )
+    middle, box = _frame(model)
+    values["origin"] = middle if origin is None else middle.new_tensor(list(origin))
+    far = box * margin * focal
+    values["distance"] = far if distance is None else far.new_tensor(distance)
+    face = Deep3DFace(
+        vertices=len(model.mean),
+        faces=len(model.faces),
+        identity=values["identity_basis"].shape[-1],
+        expression=values["expression_basis"].shape[-1],
+        albedo=values["albedo_basis"].shape[-1],
+        contour=values["contour"].shape[1],
+        map_size=map_size,
+        margin=margin,
+        focal=focal,
+        light_unit=light_unit,
+        translation_unit=translation_unit,
+        persistent=persistent,
+    )
+    for name, value in values.items():
+        getattr(face, name).copy_(value.detach())
+    return face.to(model.mean.device)
+
+
+def _values(model: MorphableModel, map_size: int, counts: Mapping[str, int]) -> dict[str, Tensor]:
+    texels = texel_uv(torch.arange(map_size**2, device=model.uv.device), map_size)
+    index, weights = points_to_surface(texels, model.uv, model.map_faces)
+    seen = _seen(model)
+    return {
+        "mean": model.mean,
+        "identity_basis": model.identity_basis[..., : counts["identity"]],
+        "expression_basis": model.expression_basis[..., : counts["expression"]],
+        "albedo_mean": model.albedo_mean,
+        "albedo_basis": model.albedo_basis[..., : counts["albedo"]],
+        "faces": model.faces,
+        "uv": model.uv,
+        "landmark_index": model.landmark_index,
+        "contour": contour_candidates(model),
+        "front": (seen[model.faces] > 0.5).all(dim=1).float(),
+        "skin": _skin(model) * seen,
+        "map_vertices": index,
+        "map_weights": weights,
+    }
+
+
+def _frame(model: MorphableModel) -> tuple[Tensor, Tensor]:
+    """Return where the middle of the mean face is (3,) and how large its landmarks' box, mm."""
+    points = model.mean[model.landmark_index][:, :2]
+    low, high = points.amin(0), points.amax(0)
+    weight = model.regions["face"].to(model.mean)[:, None]
+    deep = (model.mean * weight).sum(0)[2:] / weight.sum()
+    return torch.cat([(low + high) / 2, deep]), (high - low).mean()
+
+
+def _seen(model: MorphableModel) -> Tensor:
+    """Return (V,) in [0,1], what photos show of a face."""
+    regions = model.regions
+    nothing = torch.zeros_like(model.mean[:, 0])
+    face = torch.maximum(regions["face"].float(), regions.get("eyeballs", nothing))
+    return face * (1 - regions.get("mouth_interior", nothing))
+
+
+def _skin(model: MorphableModel) -> Tensor:
+    """Return (V,) in [0,1], what has the color of skin."""
+    regions = model.regions
+    skin = regions.get("skin", torch.ones_like(model.mean[:, 0])).float()
+    for name in ("eyes", "eyeballs", "lips", "brows"):
+        if name in regions:
+            skin = skin * (1 - regions[name])
+    return skin
