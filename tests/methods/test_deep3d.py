@@ -1,8 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from scipy.io import savemat
 from torch import nn
 
 from lit_face.config import check_config
@@ -10,11 +12,14 @@ from lit_face.config.composition import compose_config
 from lit_face.config.instantiate import instantiate
 from lit_face.geometry.sampling import sample_image
 from lit_face.geometry.uv import uv_to_texels
+from lit_face.inference.loading import load_predictor
 from lit_face.methods.deep3d import Deep3DModule, Deep3DRegressor, losses
 from lit_face.methods.deep3d.build import deep3d_face
 from lit_face.methods.deep3d.face import head_rotation
+from lit_face.methods.deep3d.import_pytorch import convert, front_origin
 from lit_face.methods.deep3d.light import to_radiance
 from lit_face.methods.deep3d.regressor import load_deep3d_checkpoint
+from lit_face.morphable_models.base import ModelArrays, MorphableModel
 from lit_face.rendering.color import srgb_to_linear
 from lit_face.rendering.scene import can_be_rendered, is_matte
 from lit_face.rendering.shade import sh_shading
@@ -335,3 +340,52 @@ def test_foreign_files_are_refused(tmp_path):
         load_deep3d_checkpoint(network, file)
     with pytest.raises(ValueError, match="'vgg16' is unknown"):
         Deep3DRegressor("vgg16")
+
+
+def rich_head():
+    """The built-in head with as many modes as Deep3D has."""
+    model = head()
+    names = ("identity_basis", "expression_basis", "albedo_basis")
+    more = {name: getattr(model, name).repeat(1, 1, 3) for name in names}
+    fields = {
+        "mean", "faces", "uv", "landmark_index", "identity_std", "expression_std", "albedo_mean",
+    }  # fmt: skip
+    same = {name: getattr(model, name) for name in fields}
+    return MorphableModel(ModelArrays(**same, **more, regions=model.regions), "rich")
+
+
+def test_published_weights_become_a_folder(tmp_path):
+    state, network, layers = their_state()
+    torch.save({"net_recon": state}, tmp_path / "epoch_20.pth")
+    model = rich_head()
+    index = np.flatnonzero(model.regions["face"] > 0.5)
+    savemat(tmp_path / "BFM_front_idx.mat", {"idx": index[None] + 1})
+    origin = front_origin(model, tmp_path / "BFM_front_idx.mat")
+    assert_close(torch.tensor(origin), model.mean[index].mean(0), atol=1e-4)
+    folder = convert(tmp_path / "epoch_20.pth", tmp_path / "out", model, origin, "resnet18")
+    predictor = load_predictor(folder)
+    assert predictor.image_size == 224
+    image = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        found = predictor(image)
+        features = network(image)[..., None, None]
+        vector = torch.cat([layer(features) for layer in layers], dim=1).flatten(1)
+    assert_close(found.coefficients["expression"], vector[:, 80:144])
+    # Deep3D's own projection, in decimetres, of the vertices as they are.
+    place = (found.vertices - torch.tensor(origin)) / 100 @ head_rotation(vector[:, 224:227]).mT
+    place = place + vector[:, None, 254:]
+    column = 1015 * place[..., 0] / (10 - place[..., 2]) + 112
+    upward = 1015 * place[..., 1] / (10 - place[..., 2]) + 112
+    assert_close(found.image_vertices[..., 0] + 0.5, column, atol=2e-3)
+    assert_close(223 - (found.image_vertices[..., 1] - 0.5), upward, atol=2e-3)
+
+
+def test_a_model_without_their_expressions_is_refused(tmp_path):
+    torch.save({"net_recon": their_state()[0]}, tmp_path / "epoch_20.pth")
+    with pytest.raises(ValueError, match=r"'expression': 29.*Exp_Pca.bin"):
+        convert(tmp_path / "epoch_20.pth", tmp_path / "out", head(), [0.0, 0, 0], "resnet18")
+    savemat(tmp_path / "idx.mat", {"idx": np.array([[1, 99999]])})
+    with pytest.raises(ValueError, match="1 to 11979; found 2 of them from 1 to 99999"):
+        front_origin(head(), tmp_path / "idx.mat")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        front_origin(head(), tmp_path / "none.mat")
