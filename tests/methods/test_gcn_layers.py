@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,6 +216,14 @@ def test_two_processes_equal_one_with_the_whole_batch(hierarchy, tmp_path):
         found = torch.load(tmp_path / f"rank{rank}.pt")
         for name, parameter in generator.named_parameters():
             assert_close(found[name], parameter.grad, rtol=1e-4)
+
+
+def test_vertices_at_one_place_have_one_colour(hierarchy):
+    twin = np.arange(hierarchy.sizes[0])
+    twin[7] = 3
+    generator = generator_of(replace(hierarchy, twin=twin))
+    found = generator(*inputs(hierarchy)).colours
+    assert torch.equal(found[:, 7], found[:, 3])
 
 
 def test_samples_do_not_mix(hierarchy):

@@ -104,6 +104,7 @@ def stored_hierarchy(path):
         tuple(golden[f"keep{level}"] for level in every[:-1]),
         tuple(golden[f"U{level}_cols"] for level in every[:-1]),
         tuple(golden[f"U{level}_weights"].astype(np.float32) for level in every[:-1]),
+        np.arange(len(vertices[0])),
     )
 
 

@@ -99,3 +99,22 @@ def test_down_and_up_is_as_good_as_the_reference(sampling, name, decimation):
         error = np.linalg.norm(hierarchy.up(level) @ coarse - fine, axis=1) / diagonal
         assert error.mean() <= 1.1 * expected["updown_mean"], level
         assert error.max() <= 1.1 * expected["updown_max"], level
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "largest"),
+    [
+        ("ict_full", 2.8e-4, 7.6e-3),
+        ("ict_face", 2.5e-4, 1.6e-2),
+        ("blob_open_3", 1.1e-3, 1.0e-2),
+    ],
+)
+def test_the_library_reaches_what_was_measured_of_it(sampling, name, mean, largest):
+    golden = load(sampling, name)
+    hierarchy = build_hierarchy(golden["vertices0"], golden["faces0"], (4,), "fast_simplification")
+    assert hierarchy.sizes[1] == len(golden["keep0"])
+    fine, coarse = hierarchy.vertices
+    error = np.linalg.norm(hierarchy.up(0) @ coarse - fine, axis=1)
+    error /= np.linalg.norm(np.ptp(fine, axis=0))
+    assert error.mean() <= 1.1 * mean
+    assert error.max() <= 1.1 * largest

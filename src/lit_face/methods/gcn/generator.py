@@ -78,6 +78,8 @@ class MeshGenerator(nn.Module):
         ValueError: unknown variant, or a hierarchy of one level.
     """
 
+    twin: Tensor
+
     def __init__(
         self,
         hierarchy: MeshHierarchy,
@@ -94,6 +96,7 @@ class MeshGenerator(nn.Module):
             raise ValueError("The mesh generator needs a hierarchy of two levels or more; found 1.")
         levels = MeshLevels.of(hierarchy, edge_weights)
         self.vertices = levels.sizes[0]
+        self.register_buffer("twin", torch.tensor(hierarchy.twin), persistent=False)
         self.decoder = MeshDecoder(levels, embedding_size, variant, is_wide)
         self.refiner: nn.Module = (
             ResidualRefiner(levels, is_wide)
@@ -122,7 +125,8 @@ class MeshGenerator(nn.Module):
         decoded = self.decoder(embedding)
         refined = self.refiner(features.transpose(0, 1).contiguous())
         colours = torch.tanh(self.combine(torch.cat([decoded, refined], dim=-1)))
-        return GeneratedColours(*(part.transpose(0, 1) for part in (colours, decoded, refined)))
+        parts = (colours, decoded, refined)
+        return GeneratedColours(*(part[self.twin].transpose(0, 1) for part in parts))
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """Weights and biases of the layers over whole vectors: those that weight decay is for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +25,7 @@ from lit_face.morphable_models.mesh_hierarchy.upsampling import Upsampling, upsa
 
 Array = NDArray[Any]
 
-_VERSION = 1  # raise it when the same arguments give another hierarchy
+_VERSION = 2  # raise it when the same arguments give another hierarchy
 _FEWEST = 3  # vertices of the coarsest level
 
 
@@ -39,6 +39,8 @@ class MeshHierarchy:
         keep: from level l to l + 1: the vertices (V_{l+1},) of level l that stay, ascending.
         up_columns: from level l + 1 to l: (V_l,3) int64 vertices of level l + 1.
         up_weights: (V_l,3) float32, their weights.
+        twin: (V_0,) int64: the vertex whose values each one takes: itself, or, where the mesh was
+            cut for its UV coordinates, the first at the same place, which has all the faces.
     """
 
     vertices: tuple[Array, ...]
@@ -46,6 +48,7 @@ class MeshHierarchy:
     keep: tuple[Array, ...]
     up_columns: tuple[Array, ...]
     up_weights: tuple[Array, ...]
+    twin: Array
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -116,7 +119,8 @@ def build_hierarchy(
         columns.append(corner)
         weights.append(weight.astype(np.float32))
     levels = tuple(zip(*meshes, strict=True))
-    return MeshHierarchy(levels[0], levels[1], tuple(keep), tuple(columns), tuple(weights))
+    itself = np.arange(len(points))
+    return MeshHierarchy(levels[0], levels[1], tuple(keep), tuple(columns), tuple(weights), itself)
 
 
 def mesh_hierarchy(
@@ -126,6 +130,8 @@ def mesh_hierarchy(
     upsampling: Upsampling = "barycentric",
 ) -> MeshHierarchy:
     """Make the levels of a head model's mean shape, or read them from the cache.
+
+    Vertices at one place (a cut of the UV coordinates) are joined: see `MeshHierarchy.twin`.
 
     Arguments and errors as of `build_hierarchy`.
     """
@@ -137,7 +143,9 @@ def mesh_hierarchy(
     digest.update(faces.tobytes())
     path = cache_root() / f"hierarchy-{model.name}-{digest.hexdigest()[:12]}.npz"
     if not path.is_file():
-        _write(path, build_hierarchy(vertices, faces, factors, decimation, upsampling))
+        twin, joined = _join(vertices, faces)
+        hierarchy = build_hierarchy(vertices, joined, factors, decimation, upsampling)
+        _write(path, replace(hierarchy, twin=twin))
     return _read(path, len(factors))
 
 
@@ -166,14 +174,24 @@ def _check(
             raise ValueError(f"{name} should be one of {', '.join(choices)}; found {value!r}.")
 
 
+def _join(vertices: Array, faces: Array) -> tuple[Array, Array]:
+    """Return of each vertex the first at the same place, and the faces (F,3) of these alone."""
+    _, first, place = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    twin = first[place.reshape(-1)]
+    joined = twin[faces]
+    a, b, c = joined.T
+    return twin, joined[(a != b) & (b != c) & (c != a)]
+
+
 def _write(path: Path, hierarchy: MeshHierarchy) -> None:
     arrays = {
         f"{name}{level}": value
         for name, values in vars(hierarchy).items()
         for level, value in enumerate(values)
+        if name != "twin"
     }
     with atomic_write(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, twin=hierarchy.twin, **arrays)
 
 
 def _read(path: Path, steps: int) -> MeshHierarchy:
@@ -181,6 +199,11 @@ def _read(path: Path, steps: int) -> MeshHierarchy:
         return tuple(stored[f"{name}{level}"] for level in range(count))
 
     with np.load(path, allow_pickle=False) as stored:
-        meshes = (levels(stored, name, steps + 1) for name in ("vertices", "faces"))
-        moves = (levels(stored, name, steps) for name in ("keep", "up_columns", "up_weights"))
-        return MeshHierarchy(*meshes, *moves)
+        return MeshHierarchy(
+            vertices=levels(stored, "vertices", steps + 1),
+            faces=levels(stored, "faces", steps + 1),
+            keep=levels(stored, "keep", steps),
+            up_columns=levels(stored, "up_columns", steps),
+            up_weights=levels(stored, "up_weights", steps),
+            twin=stored["twin"],
+        )
