@@ -118,7 +118,7 @@ def test_checkpoints_that_cannot_be_evaluated(refused, tmp_path):
         cut.write_bytes(whole.read_bytes()[:length])
         assert "cannot be read as a checkpoint" in refused(evaluate, f"ckpt={cut}")
     assert "does not exist" in refused(evaluate, f"ckpt={tmp_path / 'none.ckpt'}")
-    assert "a value is required" in refused(evaluate)
+    assert "Give a checkpoint, ckpt=RUN" in refused(evaluate)
     wide = [*TINY, "method.network.width=8", f"weights={whole}"]
     message = refused(train, *wide)
     assert "does not fit PRNModule" in message

@@ -9,6 +9,7 @@ import torch
 
 from lit_face.data.texture_maps import read_texture_map
 from lit_face.inference.finders.base import Detection
+from lit_face.inference.finders.cascade import CascadeFinder
 from lit_face.inference.finders.folder import FolderFinder
 from lit_face.inference.model import FaceModel
 from lit_face.inference.outputs import OUTPUTS, Export, ExportSettings
@@ -102,6 +103,11 @@ def test_masks_follow_the_crop_and_traces_the_face(scene):
     assert row.sum().item() == pytest.approx(expected, abs=1.0)
     assert found.trace == {"total": [3.0, 2.0, 1.0]}
     assert found.skin_mask is mask
+
+
+def test_a_finder_without_landmarks_is_refused_before_any_photo():
+    with pytest.raises(ValueError, match=r"needs its 68 landmarks: take finder=file"):
+        FaceModel(Watcher(), CascadeFinder(), device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,12 @@ Boxes = Sequence[Any]
 Precision = Literal["float32", "bfloat16"]
 
 
+_NO_LANDMARKS = (
+    "Fitting a face without a network needs its 68 landmarks: take finder=file or finder=folder "
+    "with landmarks, finder=face_alignment or finder=mediapipe."
+)
+
+
 class Refined(Protocol):
     """Refined faces in pixels of their crops, with errors (B,) by name at the start and the end."""
 
@@ -98,6 +104,9 @@ class FaceModel:
         if refinement is None and getattr(self.predictor, "needs_refinement", False):
             raise ValueError(f"{type(predictor).__name__} has no network and needs a refinement.")
         self.refinement = refinement
+        starts_from_landmarks = getattr(self.predictor, "starts_from_landmarks", False)
+        if starts_from_landmarks and not getattr(finder, "gives_landmarks", True):
+            raise ValueError(_NO_LANDMARKS)
         self._finder = finder
         if compile_network:
             self.predictor.compile()
@@ -209,10 +218,7 @@ class FaceModel:
         given = torch.tensor([points is not None for points in found])
         if landmarks is None:
             if not given.all():
-                raise ValueError(
-                    "Fitting a face without a network needs its 68 landmarks: take finder=file or "
-                    "finder=folder with landmarks, finder=face_alignment or finder=mediapipe."
-                )
+                raise ValueError(_NO_LANDMARKS)
             landmarks = torch.zeros(len(found), 68, 2)
         own = torch.stack(
             [torch.zeros(68, 2) if p is None else torch.as_tensor(p).float() for p in found]

@@ -58,6 +58,8 @@ class CascadeFinder:
         ImportError: OpenCV 5 or later, which has no cascades.
     """
 
+    gives_landmarks = False
+
     def __init__(
         self,
         max_side: int = 640,
