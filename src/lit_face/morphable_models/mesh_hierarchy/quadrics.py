@@ -38,7 +38,15 @@ def collapse_edges(
     quadrics = _vertex_quadrics(points, corners)
     if border_weight:
         quadrics += border_weight * _border_quadrics(points, corners)
-    alive = _collapse(points, corners, quadrics, _edges(corners), target)
+    edges, count = _edges(corners), len(points)
+    alive = np.ones(len(corners), bool)
+    degree, head, tail = np.zeros(count, np.int64), np.full(count, -1), np.full(count, -1)
+    following = np.full(3 * len(corners), -1)
+    cost, heap = np.zeros(len(edges)), np.arange(len(edges))
+    _collapse(
+        points, corners, quadrics, edges, target,
+        np.arange(count), alive, degree, head, tail, following, cost, heap,
+    )  # fmt: skip
     left = corners[alive]
     return np.unique(left), left
 
@@ -161,12 +169,26 @@ def _move_corners(faces, alive, degree, head, tail, following, keep, lose):  # t
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _collapse(points, faces, quadrics, edges, target):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    count, number, size = len(points), len(faces), len(edges)
-    parent, alive = np.arange(count), np.ones(number, np.bool_)
-    degree = np.zeros(count, np.int64)
-    head, tail = np.full(count, -1), np.full(count, -1)  # lists of the corners at each vertex
-    following = np.full(3 * number, -1)
+def _collapse(  # type: ignore[no-untyped-def]  # noqa: ANN202
+    points,  # noqa: ANN001
+    faces,  # noqa: ANN001
+    quadrics,  # noqa: ANN001
+    edges,  # noqa: ANN001
+    target,  # noqa: ANN001
+    parent,  # noqa: ANN001
+    alive,  # noqa: ANN001
+    degree,  # noqa: ANN001
+    head,  # noqa: ANN001
+    tail,  # noqa: ANN001
+    following,  # noqa: ANN001
+    cost,  # noqa: ANN001
+    heap,  # noqa: ANN001
+):
+    """Collapse in place; the caller makes the arrays, which would take seconds to compile here.
+
+    A vertex's corners are a list: from head[vertex], by following[corner], to tail[vertex].
+    """
+    number, size = len(faces), len(edges)
     left = 0
     for corner in range(3 * number):
         vertex = faces[corner // 3, corner % 3]
@@ -177,7 +199,6 @@ def _collapse(points, faces, quadrics, edges, target):  # type: ignore[no-untype
         else:
             following[tail[vertex]] = corner
         tail[vertex] = corner
-    cost, heap = np.zeros(size), np.arange(size)
     for edge in range(size):
         a, b = edges[edge, 0], edges[edge, 1]
         cost[edge] = min(_cost(quadrics, points, a, b, a), _cost(quadrics, points, a, b, b))
@@ -198,8 +219,9 @@ def _collapse(points, faces, quadrics, edges, target):  # type: ignore[no-untype
             continue
         keep, lose = (a, b) if at_a < at_b else (b, a)
         parent[lose] = keep
-        quadrics[keep] += quadrics[lose]
+        for i in range(4):
+            for j in range(4):
+                quadrics[keep, i, j] += quadrics[lose, i, j]
         before = int(degree[keep] > 0) + int(degree[lose] > 0)
         left -= _move_corners(faces, alive, degree, head, tail, following, keep, lose)
         left -= before - int(degree[keep] > 0)
-    return alive

@@ -36,13 +36,12 @@ def closest_on_mesh(queries: Array, vertices: Array, faces: Array) -> tuple[Arra
     used = np.asarray(vertices, np.float64)[np.unique(faces)]
     reach = cKDTree(used).query(points)[0] ** 2 * (1 + 1e-9) + 1e-300
     face, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))
-    _search(points, triangles, lower, upper, reach, face, weights)
+    _search(points, triangles, lower, upper, reach, face, weights, np.zeros(3))
     return order[face], weights
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _search(points, triangles, lower, upper, reach, face, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    trial = np.zeros(3)
+def _search(points, triangles, lower, upper, reach, face, weights, trial):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for query in range(len(points)):
         best = reach[query]
         for block in range(len(lower)):
@@ -58,7 +57,8 @@ def _search(points, triangles, lower, upper, reach, face, weights):  # type: ign
                 if squared < best:
                     best = squared
                     face[query] = triangle
-                    weights[query] = trial
+                    for corner in range(3):
+                        weights[query, corner] = trial[corner]
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
