@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lit_face.data.landmarks import MIRROR_68
 from lit_face.geometry.meshes import vertex_normals
+from lit_face.geometry.similarity2d import apply_similarity, similarity_matrix
 from lit_face.methods.deep3d import losses
 from lit_face.methods.deep3d.face import Deep3DFace, head_rotation
 from lit_face.methods.deep3d.light import to_radiance
@@ -136,3 +138,27 @@ def test_light_and_camera(reference, row):
     # Pixels grow without bound where the depth is small.
     tolerance = {"atol": 5e-3, "rtol": 1e-5}
     assert_close(upward(camera.project(points)), golden["image_xy"], **tolerance)
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_augmented_landmarks(reference, row):
+    with np.load(reference / "gcn" / "align" / f"augment_{row}.npz") as stored:
+        golden = {key: torch.from_numpy(stored[key]) for key in stored.files}
+    downward = golden["lm_in_yup"].double()
+    downward[..., 1] = 223 - downward[..., 1]
+    moved = apply_similarity(golden["affine"], downward)
+    flip = golden["flip"]
+    moved[flip] = moved[flip][:, MIRROR_68]
+    moved[..., 1] = 223 - moved[..., 1]
+    assert_close(moved, golden["lm_out_yup"], atol=1e-4)
+    # Its scales, turns and flips about pixel 112 are those of the house's transform.
+    linear = golden["affine"][:, :2, :2]
+    scale = torch.linalg.det(linear).abs().sqrt()
+    sign = torch.where(flip, -1.0, 1.0).double()
+    angle = torch.atan2(sign * linear[:, 1, 0], sign * linear[:, 0, 0])
+    centre = torch.full((len(flip), 2), 112.0, dtype=torch.float64)
+    away = apply_similarity(golden["affine"], centre[:, None])[:, 0] - centre
+    for mirror in (False, True):
+        rows = flip == mirror
+        parts = (value[rows] for value in (scale, angle, away, centre))
+        assert_close(similarity_matrix(*parts, mirror=mirror), golden["affine"][rows])
