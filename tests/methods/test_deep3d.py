@@ -16,7 +16,7 @@ from lit_face.inference.loading import load_predictor
 from lit_face.methods.deep3d import Deep3DModule, Deep3DRegressor, losses
 from lit_face.methods.deep3d.build import deep3d_face
 from lit_face.methods.deep3d.face import head_rotation
-from lit_face.methods.deep3d.import_pytorch import convert, front_origin
+from lit_face.methods.deep3d.import_pytorch import convert, front_origin, main
 from lit_face.methods.deep3d.light import to_radiance
 from lit_face.methods.deep3d.regressor import load_deep3d_checkpoint
 from lit_face.morphable_models.base import ModelArrays, MorphableModel
@@ -389,3 +389,8 @@ def test_a_model_without_their_expressions_is_refused(tmp_path):
         front_origin(head(), tmp_path / "idx.mat")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         front_origin(head(), tmp_path / "none.mat")
+
+
+def test_the_command_says_what_is_missing(tmp_path, capsys):
+    assert main([str(tmp_path / "x.pth"), str(tmp_path / "out"), "--bfm", str(tmp_path)]) == 2
+    assert "No 01_MorphableModel.mat" in capsys.readouterr().err
