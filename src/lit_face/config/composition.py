@@ -88,9 +88,9 @@ def _option_problem(override: Override, groups: dict[str, dict[str, str]]) -> st
 
 def _method_problem(override: Override, config_name: str) -> str | None:
     """Say where a method that is trained is to be fitted, or the other way round."""
-    if override.key_or_group != "method" or override.is_sweep_override() or not override.value():
+    name = None if override.is_sweep_override() else override.value()
+    if override.key_or_group != "method" or not isinstance(name, str):
         return None
-    name = override.value()
     if is_trained(name) and config_name != "train":
         return f"method={name} is trained before it is used; give ckpt=RUN, which brings its method"
     if not is_trained(name) and config_name == "train":
