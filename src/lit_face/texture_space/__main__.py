@@ -1,6 +1,6 @@
 """Build a texture space from fitted photos and a trained completion network.
 
-    python reconstruct.py method=flame_fit input=photos out=fits "outputs=[uv]"
+    python reconstruct.py method=flame_fit finder=face_alignment input=photos out=fits outputs=[uv]
     python train.py method=texture_completion data.root=fits name=completion
     python -m lit_face.texture_space fits --ckpt runs/completion --out space
 
@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"lit_face cannot build the texture space: {error}\n")
         return 2
     sys.stdout.write(
-        f"{path} is ready: use it with reconstruct.py method=flame_fit; {path.parent / 'report'} "
-        "shows what it holds\n"
+        f"{path} is ready: fit with it by texture_space=file texture_space.path={path}; "
+        f"{path.parent / 'report'} shows what it holds\n"
     )
     return 0
 
