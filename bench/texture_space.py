@@ -37,7 +37,7 @@ from lit_face.data.texture_maps import (
 from lit_face.morphable_models.procedural import procedural_head
 from lit_face.morphable_models.texture_space import (
     TextureSpace,
-    plain_texture_space,
+    plain_texture_of,
     texture_space_of,
 )
 from lit_face.morphable_models.texture_space_files import read_texture_space, save_texture_space
@@ -68,7 +68,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     root = miniature_ffhq(given.photos + HELD_OUT_PHOTOS)
     head = procedural_head()
-    plain = plain_texture_space(given.size, torch.from_numpy(coverage_of(head, given.size)))
+    plain = plain_texture_of(head, given.size)
     save_texture_space(out / "plain.npz", plain, head.uv, head.map_faces)
     times = {}
     fit = fit_photos if given.geometry == "fit" else true_fits

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lit_face.geometry.uv import uv_resampling
-from lit_face.morphable_models.texture_space import centred_uv, sample_texture
+from lit_face.geometry.uv import centred_resampling
+from lit_face.morphable_models.texture_space import sample_texture
 from lit_face.rendering.interpolate import fragments_of
 from lit_face.rendering.rasterize import rasterize
 from lit_face.rendering.texture_extraction import TextureExtractor, divide_shading, extractor_of
@@ -51,7 +51,7 @@ def test_what_lies_behind_is_invisible():
     near, _, _ = square(side=24.0, depth=0.0)
     vertices = torch.cat([far, near], dim=1)
     both = torch.cat([faces, faces + far.shape[1]])
-    resampling = uv_resampling(centred_uv(uv, 32), faces, 32)
+    resampling = centred_resampling(uv, faces, 32)
     visible = TextureExtractor(resampling, both).locate(vertices, SIZE, erosion=0).visible[0, 0]
     assert not visible[:15, :15].any()  # the near square covers a quarter
     assert visible[18:].all()

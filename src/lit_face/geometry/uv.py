@@ -123,6 +123,15 @@ def uv_resampling(
     return UVResampling(size, texels, vertex_index, weights).to(uv.device)
 
 
+def centred_resampling(uv: Tensor, faces: Tensor, size: int) -> UVResampling:
+    """Find the surface point of every texel of a texel-centred map, as FLAME's texture files are.
+
+    There texel i of S lies at (i + 0.5) / S; elsewhere in the house the outermost ones lie at 0
+    and 1. Arguments as in `uv_resampling`.
+    """
+    return uv_resampling((uv * size - 0.5) / (size - 1), faces, size)
+
+
 def points_to_surface(uv_query: Tensor, uv: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     """Find the surface point at any UV coordinates; outside of all faces, the closest one in UV.
 

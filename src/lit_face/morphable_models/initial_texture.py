@@ -16,11 +16,11 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from lit_face.geometry.meshes import vertex_normals
-from lit_face.geometry.uv import uv_resampling
+from lit_face.geometry.uv import centred_resampling
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.correspondence import closest_points
 from lit_face.morphable_models.surface_fit import SurfaceFit, facing, fit_to_surface
-from lit_face.morphable_models.texture_space import TextureSpace, centred_uv
+from lit_face.morphable_models.texture_space import TextureSpace
 
 _FADE = 0.1  # of the map's side, over which components go to 0 where nothing is known
 
@@ -71,7 +71,7 @@ def initial_texture(
         ValueError: nothing of the donor is near.
     """
     fit = fit_to_surface(target, donor)
-    resampling = uv_resampling(centred_uv(target.uv.cpu(), size), target.map_faces.cpu(), size)
+    resampling = centred_resampling(target.uv.cpu(), target.map_faces.cpu(), size)
     points = resampling.apply(fit.vertices)
     normals = resampling.apply(vertex_normals(fit.vertices[None], target.faces.cpu())[0])
     surface, faces = donor.mean.cpu(), donor.faces.cpu()

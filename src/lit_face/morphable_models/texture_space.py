@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_face.geometry.sampling import sample_image
-from lit_face.geometry.uv import texel_uv, uv_resampling
+from lit_face.geometry.uv import centred_resampling, texel_uv
 from lit_face.morphable_models.base import MorphableModel
 
 _DARKEST = 1e-4  # linear light
@@ -77,7 +77,7 @@ def texture_space_of(
 
     Texels that no face covers have the covered texels' mean, and components of 0.
     """
-    resampling = uv_resampling(centred_uv(model.uv, size), model.map_faces, size)
+    resampling = centred_resampling(model.uv, model.map_faces, size)
     maps = resampling(torch.cat([model.albedo_mean[..., None], model.albedo_basis], 2).flatten(1))
     maps = maps.view(3, -1, size, size).movedim(1, 0)
     covered = resampling.mask.bool()
@@ -88,8 +88,8 @@ def texture_space_of(
 
 def plain_texture_of(model: MorphableModel, size: int = 256, seed: int = 0) -> TextureSpace:
     """Return the plain space of a model's UV layout; see `plain_texture_space`."""
-    resampling = uv_resampling(centred_uv(model.uv.cpu(), size), model.map_faces.cpu(), size)
-    return plain_texture_space(size, resampling.mask, seed)
+    covered = centred_resampling(model.uv, model.map_faces, size).mask
+    return plain_texture_space(size, covered, seed)
 
 
 def plain_texture_space(
@@ -120,11 +120,6 @@ def plain_texture_space(
     colours = (_COLOUR_STD * torch.eye(3))[..., None, None].expand(3, 3, size, size)
     mean = torch.tensor(_SKIN)[:, None, None].expand(3, size, size)
     return TextureSpace(mean.clone(), torch.cat([colours, smooth]), covered, "plain")
-
-
-def centred_uv(uv: Tensor, size: int) -> Tensor:
-    """Return the UV coordinates at which a corner-aligned map has what a texel-centred map has."""
-    return (uv * size - 0.5) / (size - 1)
 
 
 def sample_texture(textures: Tensor, uv: Tensor) -> Tensor:

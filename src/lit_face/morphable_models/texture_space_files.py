@@ -15,12 +15,11 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_face.geometry.uv import uv_resampling
+from lit_face.geometry.uv import centred_resampling
 from lit_face.io.files import atomic_write, cache_root
 from lit_face.morphable_models.texture_space import (
     LinearLightSpace,
     TextureSpace,
-    centred_uv,
 )
 
 Resize = Literal["area", "nearest"]
@@ -295,4 +294,4 @@ def _coverage(path: Path, size: int) -> Tensor:
             return torch.ones(size, size, dtype=torch.bool)
         vt = torch.from_numpy(stored["vt"].astype(np.float32))
         ft = torch.from_numpy(stored["ft"].astype(np.int64))
-    return uv_resampling(centred_uv(vt, size), ft, size).mask.bool()
+    return centred_resampling(vt, ft, size).mask.bool()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lit_face.geometry.meshes import vertex_normals
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.sampling import sample_image
-from lit_face.geometry.uv import UVResampling, uv_resampling
+from lit_face.geometry.uv import UVResampling, centred_resampling
 from lit_face.rendering.interpolate import fragments_of
 from lit_face.rendering.rasterize import rasterize
 
@@ -151,8 +151,7 @@ def extractor_of(uv: Tensor, faces: Tensor, map_faces: Tensor, size: int) -> Tex
         map_faces: (G,3) int64, faces that own texels.
         size: S, texels.
     """
-    centred = (uv * size - 0.5) / (size - 1)
-    return TextureExtractor(uv_resampling(centred, map_faces, size), faces)
+    return TextureExtractor(centred_resampling(uv, map_faces, size), faces)
 
 
 def divide_shading(color: Tensor, shading: Tensor, smallest: float = 0.1) -> Tensor:

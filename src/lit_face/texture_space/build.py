@@ -16,12 +16,11 @@ import lit_face
 from lit_face.config import instantiate
 from lit_face.config.composition import compose_config
 from lit_face.data.texture_maps import find_texture_maps, read_texture_map, texture_map_file
-from lit_face.geometry.uv import uv_resampling
+from lit_face.geometry.uv import centred_resampling
 from lit_face.inference.loading import find_checkpoint, load_method
 from lit_face.io.files import atomic_write
 from lit_face.methods.texture_completion import TextureCompletionModule
 from lit_face.morphable_models.base import MorphableModel
-from lit_face.morphable_models.texture_space import centred_uv
 from lit_face.morphable_models.texture_space_files import write_texture_space
 from lit_face.texture_space.completed import CompletedMaps
 from lit_face.texture_space.pca import Components, IncrementalComponents, exact_components
@@ -152,7 +151,7 @@ def load_completer(ckpt: Path) -> tuple[Path, Any]:
 
 def coverage_of(model: MorphableModel, size: int) -> NDArray[np.bool_]:
     """Return the texels (S,S) that a model's faces cover; maps are texel-centred."""
-    mask = uv_resampling(centred_uv(model.uv, size), model.map_faces, size).mask
+    mask = centred_resampling(model.uv, model.map_faces, size).mask
     return np.asarray(mask.cpu().numpy(), bool)
 
 
