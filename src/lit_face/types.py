@@ -151,6 +151,8 @@ class Reconstruction(_TensorFields):
         light: (B,9,3) spherical harmonics coefficients, or a method's own parameters by name.
         coefficients: as in `FaceBatch`.
         textures: maps (B,C,S,S) by name: diffuse, specular, roughness, displacement, normal, color.
+        vertex_colors: colors of vertices (B,V,3) by name, sRGB values in [0,1]: `albedo`, and of a
+            method that refines a coarse face's, that face's `coarse_albedo`.
         transfer: (V,K) which part of the light reaches each vertex, in spherical harmonics of head
             space (`lit_face.rendering.transfer`); shared by the batch.
     """
@@ -166,6 +168,7 @@ class Reconstruction(_TensorFields):
     light: Tensor | dict[str, Tensor] | None = None
     coefficients: dict[str, Tensor] | None = None
     textures: dict[str, Tensor] | None = None
+    vertex_colors: dict[str, Tensor] | None = None
     transfer: Tensor | None = None
 
     def __len__(self) -> int:

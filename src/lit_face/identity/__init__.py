@@ -1,0 +1,1 @@
+"""Embeddings of faces that tell people apart: aligned crops to features."""
