@@ -16,7 +16,8 @@ import torch
 
 import lit_face  # noqa: F401
 from lit_face.config import instantiate
-from lit_face.inference.loading import find_checkpoint, load_method
+from lit_face.inference.loading import load_method
+from lit_face.io.checkpoints import find_checkpoint
 from lit_face.rendering.scene import render_face
 
 TARGETS = {

@@ -13,12 +13,8 @@ import torch
 from lit_face.cli.launch import with_strategy
 from lit_face.cli.training import config_from
 from lit_face.config.composition import compose_config
-from lit_face.inference.loading import (
-    find_checkpoint,
-    load_method,
-    load_weights,
-    read_checkpoint,
-)
+from lit_face.inference.loading import load_method
+from lit_face.io.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from tests.helpers.faces import faces
 from tests.helpers.runs import REPO, TINY, checkpoint, command, train_here
 

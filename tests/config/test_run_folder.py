@@ -22,11 +22,13 @@ def test_the_config_comes_back_and_the_environment_is_named(tmp_path):
 
 def test_latest_follows_trainings_only(tmp_path):
     """An evaluation of runs/latest must not make itself the latest run."""
-    for name in ("first", "second"):
+    for name, method in (("first", "deep3d"), ("second", "gcn")):
         write_run_files(tmp_path / name, {})
-        point_latest(tmp_path / name)
+        point_latest(tmp_path / name, method)
     write_run_files(tmp_path / "second-evaluate", {"ckpt": "latest"})
     assert (tmp_path / "latest").resolve() == tmp_path / "second"
+    assert (tmp_path / "latest-deep3d").resolve() == tmp_path / "first"
+    assert (tmp_path / "latest-gcn").resolve() == tmp_path / "second"
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
 
 

@@ -10,7 +10,8 @@ from lit_face.config import ConfigError, check_config
 from lit_face.config.composition import compose_config
 from lit_face.data.random import sample_keys
 from lit_face.data.texture_maps import TextureMap, write_texture_map
-from lit_face.inference.loading import find_checkpoint, load_method
+from lit_face.inference.loading import load_method
+from lit_face.io.checkpoints import find_checkpoint
 from lit_face.methods.texture_completion import GMCNNGenerator, TextureCompletionModule
 from lit_face.methods.texture_completion.completion import TextureCompleter
 from lit_face.methods.texture_completion.hint import MeanMap, fill_hint, spread

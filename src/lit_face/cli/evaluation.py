@@ -13,7 +13,8 @@ from lit_face.cli.start import user_errors
 from lit_face.cli.training import build_loggers
 from lit_face.config import instantiate
 from lit_face.config.run_folder import write_metrics
-from lit_face.inference.loading import choose_device, find_checkpoint, load_method
+from lit_face.inference.loading import choose_device, load_method
+from lit_face.io.checkpoints import find_checkpoint
 
 
 def config_from(overrides: Sequence[str]) -> None:

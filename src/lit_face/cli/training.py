@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from lit_face.cli.launch import launch_ranks, local_processes, with_strategy
 from lit_face.cli.start import user_errors
 from lit_face.cli.stored_config import override_stored
 from lit_face.config import instantiate
-from lit_face.config.run_folder import point_latest
-from lit_face.inference.loading import find_checkpoint, load_weights, read_checkpoint
+from lit_face.config.run_folder import method_name, point_latest
+from lit_face.io.checkpoints import find_checkpoint, load_weights, read_checkpoint
+from lit_face.io.start_weights import filled_by_checkpoint
 
 log = logging.getLogger("lit_face")
 
@@ -43,7 +45,7 @@ def run(config: dict[str, Any], folder: Path) -> float | None:
     configure_logging(folder)
     with user_errors():
         data = prepare(config)
-    point_latest(folder)
+    point_latest(folder, method_name(config["method"]["_target_"]))
     if local_processes(config["trainer"]) > 1:
         return launch_ranks(folder, config)
     return fit(config, folder, data)
@@ -71,9 +73,10 @@ def fit(config: dict[str, Any], folder: Path, data: Any) -> float | None:
     with user_errors():
         _leave_cores_to_workers(config)
         data.setup("fit")
-        method = instantiate(
-            config["method"], trusted_modules=trusted, morphable_model=data.morphable_model
-        )
+        with filled_by_checkpoint() if config.get("resume") else nullcontext():
+            method = instantiate(
+                config["method"], trusted_modules=trusted, morphable_model=data.morphable_model
+            )
         if config.get("weights"):
             file = find_checkpoint(config["weights"], prefer="best")
             load_weights(method, read_checkpoint(file)["state_dict"], file)

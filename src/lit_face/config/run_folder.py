@@ -89,11 +89,18 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def point_latest(folder: Path) -> None:
-    """Point `latest` beside a training's folder at it, in one step."""
-    temporary = folder.parent / f".latest-{os.getpid()}"
-    try:
-        temporary.symlink_to(folder.name)
-        temporary.replace(folder.parent / "latest")
-    except OSError:  # a file system without symbolic links
-        temporary.unlink(missing_ok=True)
+def point_latest(folder: Path, method: str) -> None:
+    """Point `latest` and `latest-<method>` beside a training's folder at it, each in one step."""
+    for name in ("latest", f"latest-{method}"):
+        temporary = folder.parent / f".{name}-{os.getpid()}"
+        try:
+            temporary.symlink_to(folder.name)
+            temporary.replace(folder.parent / name)
+        except OSError:  # a file system without symbolic links
+            temporary.unlink(missing_ok=True)
+
+
+def method_name(target: str) -> str:
+    """Return the folder in `lit_face.methods` (or the package) that a `_target_` lies in."""
+    parts = target.split(".")
+    return parts[2] if target.startswith("lit_face.methods.") else parts[-2]

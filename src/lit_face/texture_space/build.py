@@ -17,7 +17,8 @@ from lit_face.config import instantiate
 from lit_face.config.composition import compose_config
 from lit_face.data.texture_maps import find_texture_maps, read_texture_map, texture_map_file
 from lit_face.geometry.uv import centred_resampling
-from lit_face.inference.loading import find_checkpoint, load_method
+from lit_face.inference.loading import load_method
+from lit_face.io.checkpoints import find_checkpoint
 from lit_face.io.files import atomic_write
 from lit_face.methods.texture_completion import TextureCompletionModule
 from lit_face.morphable_models.base import MorphableModel
