@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from datamodules.loader import EpochSampler, FixedOrderSampler, ResumableLoader
 from lit_face.data.fitted import collate
-from lit_face.data.transforms import FaceTransform
+from lit_face.data.transforms import Alignment, FaceTransform
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.types import FaceBatch
 
@@ -29,6 +29,7 @@ class FaceDataModule(pl.LightningDataModule):
         workers: loader processes per device.
         augmentation: `FaceTransform` with its random parts chosen, still without size and model;
             None crops training images as evaluation does.
+        alignment: 'box', 'five_points' or 'whole', see `FaceTransform`; in training and evaluation.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -41,18 +42,19 @@ class FaceDataModule(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         augmentation: Callable[..., FaceTransform] | None,
+        alignment: Alignment = "box",
     ) -> None:
         super().__init__()
         self.morphable_model = morphable_model
         self.seed, self.image_size = seed, image_size
         self.batch_size, self.workers = batch_size, workers
         self.eval_transform = FaceTransform.for_evaluation(
-            image_size, morphable_model=morphable_model
+            image_size, morphable_model=morphable_model, alignment=alignment
         )
         self.train_transform = self.eval_transform
         if augmentation is not None:
             self.train_transform = augmentation(
-                image_size=image_size, morphable_model=morphable_model
+                image_size=image_size, morphable_model=morphable_model, alignment=alignment
             )
         self.datasets: dict[Split, Dataset[dict[str, Any]]] = {}
         self._validated: set[str] = set()

@@ -14,7 +14,7 @@ from lit_face.data.ffhq_preparation import Landmarker, Prepared, prepare, prepar
 from lit_face.data.index import Verify
 from lit_face.data.miniature_ffhq import miniature_ffhq
 from lit_face.data.skin_masks import SkinMasker
-from lit_face.data.transforms import FaceTransform
+from lit_face.data.transforms import Alignment, FaceTransform
 from lit_face.morphable_models.base import MorphableModel
 
 log = logging.getLogger("lit_face")
@@ -41,6 +41,7 @@ class FFHQDataModule(FaceDataModule):
             points).
         masker: makes the masks of photos that have none.
         augmentation: see `FaceDataModule`.
+        alignment: see `FaceDataModule`.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"image", "landmarks", "skin_mask"})
@@ -61,8 +62,11 @@ class FFHQDataModule(FaceDataModule):
         landmarker: Landmarker | None = None,
         masker: SkinMasker | None = None,
         augmentation: Callable[..., FaceTransform] | None = None,
+        alignment: Alignment = "box",
     ) -> None:
-        super().__init__(morphable_model, seed, image_size, batch_size, workers, augmentation)
+        super().__init__(
+            morphable_model, seed, image_size, batch_size, workers, augmentation, alignment
+        )
         self.root, self.picture_size = root, picture_size
         self.miniature_images = miniature_images
         self.val_fraction, self.max_rejected, self.verify = val_fraction, max_rejected, verify

@@ -76,6 +76,7 @@ class FaceBatch(_TensorFields):
         scan: name -> tensor of what is known of the true surface: points in mm, `texture` maps.
         sample_id: B names, unique within the dataset.
         random_key: (B,) int64 for `lit_face.data.random`: the sample's random numbers this epoch.
+        person: (B,) int64 number of the person; pictures of one person share it.
     """
 
     image: Tensor
@@ -87,6 +88,7 @@ class FaceBatch(_TensorFields):
     scan: dict[str, Tensor] | None = None
     sample_id: list[str] = field(default_factory=list)
     random_key: Tensor | None = None
+    person: Tensor | None = None
 
     def __len__(self) -> int:
         return self.image.shape[0]
@@ -119,6 +121,10 @@ class FaceBatch(_TensorFields):
             if value.ndim != 2 or value.shape[0] != size:
                 self._fail(dataset, f"coefficients[{name}]", f"({size}, K)", tuple(value.shape))
             self._check_finite(dataset, f"coefficients[{name}]", value)
+        person = self.person
+        if person is not None and (person.shape != (size,) or person.dtype != torch.int64):
+            found = f"{tuple(person.shape)} {person.dtype}"
+            self._fail(dataset, "person", f"({size},) int64", found)
         if self.sample_id and len(self.sample_id) != size:
             self._fail(dataset, "sample_id", f"{size} names", len(self.sample_id))
 

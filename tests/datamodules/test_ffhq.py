@@ -139,3 +139,14 @@ def test_photos_are_annotated_before_training(folder, head, tmp_path, cache):
     without = instantiate(config, morphable_model=head, seed=1)
     with pytest.raises(FileNotFoundError, match="no landmarks"):
         without.prepare_data()
+
+
+def test_both_transforms_have_the_alignment(folder, head, cache):
+    config = configured(root=str(folder), alignment="five_points")
+    module = instantiate(config, morphable_model=head, seed=1)
+    assert module.train_transform.alignment == module.eval_transform.alignment == "five_points"
+    batch = batch_of(module, "val", is_training=False)
+    middle = batch.landmarks[:, [36, 39, 42, 45, 30, 48, 54], :2].mean(1)
+    assert (middle - 63.5).abs().max() < 20  # of 128
+    with pytest.raises(ValueError, match="five_points"):
+        instantiate(configured(root=str(folder), alignment="five"), morphable_model=head, seed=1)

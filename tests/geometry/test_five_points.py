@@ -7,11 +7,15 @@ from PIL import Image
 
 from lit_face.geometry.five_points import (
     ARCFACE_POINTS,
+    DEEP3D_MEAN,
     align_five_points,
     arcface_matrix,
     fit_five_points,
+    five_point_box,
     five_points,
+    standard_points,
 )
+from lit_face.geometry.similarity2d import apply_similarity, box_to_crop
 from tests.helpers.tolerances import assert_close
 
 STANDARD = np.array(
@@ -80,6 +84,62 @@ def test_what_lies_outside_is_black():
 def test_points_that_are_no_face_are_refused(points, message):
     with pytest.raises(ValueError, match=message):
         align_five_points(photo(), points, STANDARD)
+
+
+def test_standard_points_keep_the_shape_and_get_deep3ds_mean():
+    head_mm = 100 * torch.from_numpy(STANDARD) + torch.tensor([3.0, 20.0, -90.0])
+    standard = standard_points(head_mm)
+    assert_close(standard.mean(0), torch.tensor(DEEP3D_MEAN, dtype=torch.float64))
+    assert_close(standard[1:] - standard[:1], torch.from_numpy(STANDARD[1:] - STANDARD[:1]))
+    with pytest.raises(ValueError, match=r"\(5,3\)"):
+        standard_points(torch.zeros(68, 3))
+
+
+def test_boxes_are_where_the_face_was_seen():
+    scale = torch.tensor([60.0, 90.0, 110.0], dtype=torch.float64)
+    place = torch.tensor([[90.0, 70.0], [1.5, -20.0], [400.0, 300.0]], dtype=torch.float64)
+    upright = torch.from_numpy(STANDARD[:, :2] * [1, -1])
+    box = five_point_box(
+        scale[:, None, None] * upright + place[:, None], torch.from_numpy(STANDARD)
+    )
+    assert_close(box.centre, place)
+    assert_close(box.size, 223 / 102 * scale)
+    crop = box_to_crop(box, 224)
+    assert_close(crop[:, 0, 0] * scale, torch.full((3,), 102.0, dtype=torch.float64))
+
+
+def test_boxes_follow_shifts_and_enlargements():
+    generator = torch.Generator().manual_seed(2)
+    points = 100 * torch.randn(6, 5, 2, generator=generator, dtype=torch.float64)
+    standard = torch.from_numpy(STANDARD)
+    before = five_point_box(points, standard)
+    after = five_point_box(2.5 * points + torch.tensor([7.0, -3.0]), standard)
+    assert_close(after.centre, 2.5 * before.centre + torch.tensor([7.0, -3.0]))
+    assert_close(after.size, 2.5 * before.size)
+
+
+def test_a_box_of_one_place_has_a_side():
+    box = five_point_box(torch.full((1, 5, 2), 7.0), torch.from_numpy(STANDARD).float())
+    assert_close(box_to_crop(box, 224), box_to_crop(box, 224).nan_to_num())
+
+
+def test_boxes_of_the_reference(reference):
+    folder = reference / "gcn" / "align"
+    records = json.loads((folder / "align.json").read_text())
+    standard = torch.from_numpy(np.load(folder / "lm3d_std.npy"))
+    points = torch.tensor([record["lm5"] for record in records.values()], dtype=torch.float64)
+    box = five_point_box(points, standard)
+    aligned = apply_similarity(box_to_crop(box, 224), points)
+    for row, record in enumerate(records.values()):
+        upward = points[row].numpy() * [1, -1] + [0, record["size"][1] - 1]
+        origin, scale = fit_five_points(upward, standard.numpy())
+        down = [origin[0], record["size"][1] - 1 - origin[1]]
+        np.testing.assert_allclose(box.centre[row].numpy(), down, rtol=1e-9)
+        assert box.size[row].item() == pytest.approx(223 / 102 * scale, rel=1e-9)
+        expected = np.array(record["lm5_aligned_yup"])
+        expected[:, 1] = 223 - expected[:, 1]
+        # Deep3D puts the origin half a pixel off the crop's middle, give or take odd sides.
+        assert np.abs(aligned[row].numpy() - expected).max() < 1.1
 
 
 def test_similarities_to_the_template_are_undone():

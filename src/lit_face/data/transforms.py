@@ -7,8 +7,9 @@ landmarks, camera, skin mask and position map move with it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from lit_face.data.photometric import Photometric
 from lit_face.data.random import uniform
 from lit_face.data.texture_swap import TextureSwap
 from lit_face.geometry.cameras import AffineCamera
+from lit_face.geometry.five_points import five_point_box, five_points, standard_points
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.sampling import Padding, warp_image
 from lit_face.geometry.similarity2d import (
@@ -35,6 +37,7 @@ from lit_face.types import FaceBatch
 _CENTRE, _SIZE, _ROTATION, _SHIFT, _SCALE, _MIRROR, _COLOR = range(100, 107)
 
 Range = tuple[float, float]
+Alignment = Literal["box", "five_points", "whole"]
 
 
 class FaceTransform(nn.Module):
@@ -47,7 +50,8 @@ class FaceTransform(nn.Module):
     Args:
         image_size: side of the result, pixels.
         margin: side of the crop over the size of the landmarks' box.
-        center_jitter: shift of the crop's centre, fraction of the box, each direction.
+        center_jitter: shift of the crop's centre, fraction of the landmarks' box, or of the crop
+            where `alignment` does not look at that box; each direction.
         size_jitter: range of factors of the crop's side.
         rotation: about the crop's centre, degrees, each direction.
         translation: fraction of the crop, each direction.
@@ -60,9 +64,18 @@ class FaceTransform(nn.Module):
         photometric: shadows, exposure, lost colour, blur and noise; none without it.
         texture_swap: probability of another face's eyes, nose, mouth or whole texture; needs
             coefficients and an affine camera in the batch, and `morphable_model`.
+        alignment: what is shown. 'box': `margin` times the landmarks' box; 'five_points': Deep3D's
+            upright crop (`lit_face.geometry.five_points`); 'whole': all of the picture, for
+            pictures that are aligned crops already, with or without landmarks.
+        standard_points: (5,3) decimetres, for alignment='five_points'; those of `morphable_model`'s
+            mean face where they are not given.
+
+    Raises:
+        ValueError: an unknown alignment, or one without the points that it needs.
     """
 
     mirror_68: Tensor
+    standard_points: Tensor | None
 
     def __init__(
         self,
@@ -80,8 +93,14 @@ class FaceTransform(nn.Module):
         morphable_model: MorphableModel | None = None,
         photometric: Photometric | None = None,
         texture_swap: float = 0.0,
+        alignment: Alignment = "box",
+        standard_points: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.alignment = _checked(alignment)
+        if alignment == "five_points" and standard_points is None:
+            standard_points = _mean_face_points(morphable_model)
+        self.register_buffer("standard_points", standard_points, persistent=False)
         self.texture_swap = TextureSwap(texture_swap)
         self.photometric = photometric or Photometric()
         self.image_size, self.margin, self.padding = image_size, margin, padding
@@ -99,11 +118,13 @@ class FaceTransform(nn.Module):
         margin: float = 1.6,
         padding: Padding = "zeros",
         morphable_model: MorphableModel | None = None,
+        alignment: Alignment = "box",
+        standard_points: Tensor | None = None,
     ) -> Self:
         """Crop only, a little wider than in training, as PRN does at inference."""
         return cls(
             image_size, margin, 0.0, (1.0, 1.0), 0.0, 0.0, (1.0, 1.0), (1.0, 1.0), 0.0, 0.0,
-            padding, morphable_model,
+            padding, morphable_model, alignment=alignment, standard_points=standard_points,
         )  # fmt: skip
 
     @property
@@ -128,7 +149,7 @@ class FaceTransform(nn.Module):
             landmarks = self._landmarks(batch)
             keys = self._keys(batch)
             mirrored = self._mirrored(keys)
-            matrix = self.similarity(landmarks, keys)
+            matrix = self.similarity(landmarks, keys, batch.image.shape[2:])
             size = (self.image_size, self.image_size)
             image = warp_image(batch.image, matrix, size, self.padding, antialias=True).float()
             if batch.image.dtype == torch.uint8:
@@ -150,19 +171,21 @@ class FaceTransform(nn.Module):
                 position_map=_moved_position_map(batch.position_map, matrix, mirrored),
             )
 
-    def similarity(self, landmarks: Tensor, keys: Tensor) -> Tensor:
+    def similarity(
+        self, landmarks: Tensor | None, keys: Tensor, picture: Sequence[int] = ()
+    ) -> Tensor:
         """Return (B,3,3): pixels of the picture to pixels of the result.
 
         Args:
-            landmarks: (B,68,3) pixels of the picture.
+            landmarks: (B,68,3) pixels of the picture; None for alignment='whole'.
             keys: (B,) random keys.
+            picture: height and width, for alignment='whole'.
         """
-        low, high = landmarks[..., :2].amin(dim=1), landmarks[..., :2].amax(dim=1)
-        face = (high - low).mean(dim=1)
+        box = self._box(landmarks, keys, picture)
         reach = (-self.center_jitter, self.center_jitter)
-        centre = (low + high) / 2 + face[:, None] * self._between(keys, _CENTRE, reach, 2)
-        side = face * self.margin * self._between(keys, _SIZE, self.size_jitter)
-        crop = box_to_crop(SquareBox(centre, side, face), self.image_size)
+        centre = box.centre + box.face_size[:, None] * self._between(keys, _CENTRE, reach, 2)
+        side = box.size * self._between(keys, _SIZE, self.size_jitter)
+        crop = box_to_crop(SquareBox(centre, side, box.face_size), self.image_size)
         angle = math.radians(self.rotation) * uniform(keys, _ROTATION, low=-1.0, high=1.0)
         reach = (-self.translation, self.translation)
         shift = self.image_size * self._between(keys, _SHIFT, reach, 2)
@@ -172,14 +195,31 @@ class FaceTransform(nn.Module):
         mirror = mirror_matrix(self.image_size, matrix)
         return torch.where(self._mirrored(keys)[:, None, None], mirror @ matrix, matrix)
 
-    def _landmarks(self, batch: FaceBatch) -> Tensor:
+    def _box(self, landmarks: Tensor | None, keys: Tensor, picture: Sequence[int]) -> SquareBox:
+        if landmarks is None or self.alignment == "whole":
+            # Pixel centres: a picture of the result's size stays as it is.
+            height, width = picture
+            side = torch.full((len(keys),), max(height, width) - 1.0, device=keys.device)
+            centre = side.new_tensor([(width - 1) / 2, (height - 1) / 2]).expand(len(keys), 2)
+            return SquareBox(centre, side, side)
+        if self.alignment == "five_points" and self.standard_points is not None:
+            standard = self.standard_points.to(landmarks)
+            return five_point_box(five_points(landmarks[..., :2]), standard)
+        low, high = landmarks[..., :2].amin(dim=1), landmarks[..., :2].amax(dim=1)
+        face = (high - low).mean(dim=1)
+        return SquareBox((low + high) / 2, face * self.margin, face)
+
+    def _landmarks(self, batch: FaceBatch) -> Tensor | None:
         if batch.landmarks is not None:
             return batch.landmarks.float()
         model, camera, coefficients = self.landmark_model, batch.camera, batch.coefficients
+        if self.alignment == "whole" and (camera is None or coefficients is None):
+            return None
         if model is None or coefficients is None or not isinstance(camera, AffineCamera):
             raise ValueError(
                 "FaceTransform needs `landmarks` to find the face, or `coefficients`, an affine "
-                "`camera` and a morphable_model to make them from."
+                "`camera` and a morphable_model to make them from; pictures that are aligned "
+                "already need none with alignment='whole'."
             )
         if model.mean.device != batch.image.device:
             self.to(batch.image.device)
@@ -215,10 +255,32 @@ class FaceTransform(nn.Module):
     def _between(keys: Tensor, stream: int, bounds: Range, *shape: int) -> Tensor:
         return uniform(keys, stream, *shape, low=bounds[0], high=bounds[1])
 
-    def _moved_landmarks(self, landmarks: Tensor, matrix: Tensor, mirrored: Tensor) -> Tensor:
+    def _moved_landmarks(
+        self, landmarks: Tensor | None, matrix: Tensor, mirrored: Tensor
+    ) -> Tensor | None:
+        if landmarks is None:
+            return None
         moved = apply_similarity(matrix, landmarks)
         other = moved[:, self.mirror_68.to(moved.device)]
         return torch.where(mirrored[:, None, None], other, moved)
+
+
+def _checked(alignment: Alignment) -> Alignment:
+    if alignment not in get_args(Alignment):
+        raise ValueError(
+            f"alignment should be one of {', '.join(get_args(Alignment))}; found {alignment!r}."
+        )
+    return alignment
+
+
+@torch.no_grad()
+def _mean_face_points(model: MorphableModel | None) -> Tensor:
+    if model is None:
+        raise ValueError(
+            "alignment='five_points' needs standard_points, or a morphable_model whose mean face "
+            "has them."
+        )
+    return standard_points(five_points(model.landmarks(model.mean[None]))[0])
 
 
 def _range(name: str, bounds: Range) -> Range:

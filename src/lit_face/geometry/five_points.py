@@ -19,9 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from lit_face.geometry.precision import fp32_region
+from lit_face.geometry.similarity2d import SquareBox
 
 DEEP3D_SIZE = 224
 DEEP3D_SCALE = 102.0  # pixels of the crop a decimetre of the standard points
+DEEP3D_MEAN = (0.0, -0.0457, 0.2529)  # of the standard points, decimetres
 ARCFACE_SIZE = 112
 ARCFACE_POINTS = (
     (38.2946, 51.6963),
@@ -62,6 +64,41 @@ def five_points(landmarks: Tensor) -> Tensor:
     eyes = [landmarks[..., list(pair), :].mean(-2) for pair in (_RIGHT_EYE, _LEFT_EYE)]
     others = [landmarks[..., index, :] for index in _NOSE_AND_MOUTH]
     return torch.stack([*eyes, *others], dim=-2)
+
+
+def standard_points(points: Tensor) -> Tensor:
+    """Bring the five points of a mean face (5,3), head space, mm, into Deep3D's frame.
+
+    Returns:
+        (5,3) decimetres, x right in a frontal picture, y up, z to the viewer; their mean is that of
+        Deep3D's own points, so that any face fills the crop as Deep3D's does.
+    """
+    if points.shape != (5, 3):
+        raise ValueError(f"points should be (5,3), found {tuple(points.shape)}.")
+    return (points - points.mean(0)) / 100 + points.new_tensor(DEEP3D_MEAN)
+
+
+@fp32_region()
+def five_point_box(points: Tensor, standard: Tensor) -> SquareBox:
+    """Put Deep3D's upright square around faces; `box_to_crop` makes its crop of it.
+
+    The fit is that of `fit_five_points`, in pixels with y down. The side is measured from the first
+    pixel's centre to the last one's, so that a crop of 224 pixels has 102 of them a decimetre and
+    shows 219.6 mm; it is cut without Deep3D's rounding, up to two pixels elsewhere.
+
+    Args:
+        points: (B,5,2) x, y pixels.
+        standard: (5,3) decimetres, see `standard_points`.
+
+    Returns:
+        The box; its `face_size` is its side. Points that all lie in one place have a side of 1.
+    """
+    rows = torch.cat([standard, torch.ones_like(standard[:, :1])], dim=1)
+    solve = torch.linalg.pinv(rows.double().cpu()).to(points)
+    solution = solve @ points
+    scale = solution[:, :3].norm(dim=1).mean(1)
+    side = ((DEEP3D_SIZE - 1) / DEEP3D_SCALE * scale).clamp(min=1.0)
+    return SquareBox(solution[:, 3], side, side)
 
 
 def fit_five_points(points: FloatArray, standard: FloatArray) -> tuple[FloatArray, float]:
