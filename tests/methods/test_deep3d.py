@@ -10,9 +10,11 @@ from torch import nn
 from lit_face.config import check_config
 from lit_face.config.composition import compose_config
 from lit_face.config.instantiate import instantiate
+from lit_face.geometry.five_points import DEEP3D_MEAN, five_point_box, five_points
 from lit_face.geometry.sampling import sample_image
 from lit_face.geometry.uv import uv_to_texels
 from lit_face.inference.loading import load_predictor
+from lit_face.io.start_weights import filled_by_checkpoint
 from lit_face.methods.deep3d import Deep3DModule, Deep3DRegressor, losses
 from lit_face.methods.deep3d.build import deep3d_face
 from lit_face.methods.deep3d.face import head_rotation
@@ -41,6 +43,7 @@ def module(seed=0, **options):
         "image_size": SIZE,
         "follow_contour": False,
         "map_size": 32,
+        "alignment": "box",
         "light_unit": 0.1,
         "translation_unit": 0.1,
         **options,
@@ -83,6 +86,17 @@ def test_it_starts_from_the_mean_face_that_fills_the_crop():
     assert points[8, 1] > points[27, 1]  # the chin is below the nose
     assert can_be_rendered(found)
     assert is_matte(found)
+
+
+def test_by_five_points_the_mean_face_fills_deep3ds_crop():
+    found = module(alignment="whole", focal=50.0)
+    predictor = found.predictor().eval()
+    assert (predictor.alignment, found.alignment) == ("five_points", "five_points")
+    points = five_points(predictor(torch.rand(1, 3, 224, 224)).landmarks[..., :2])
+    box = five_point_box(points, predictor.standard_points)
+    assert_close(box.centre, torch.full((1, 2), 111.5), atol=0.3)
+    assert_close(box.size, torch.tensor([223.0]), rtol=0.01)  # Deep3D's 101.5 instead of 102
+    assert_close(predictor.standard_points.mean(0), torch.tensor(DEEP3D_MEAN), atol=1e-4)
 
 
 def test_pose(face):
@@ -132,13 +146,14 @@ def test_light_from_above_lights_what_looks_up():
 def test_the_albedo_map_is_the_models_albedo(face):
     fine = deep3d_face(head(), 256)
     found = coefficients(2, seed=1)["albedo"][:, : head().albedo_size]
-    expected = srgb_to_linear(head().albedo(found).clamp(0, 1))
+    colors = head().albedo(found).clamp(0, 1)
+    expected = srgb_to_linear(colors)
     assert_close(fine.albedo(found), head().albedo(found))
     texels = uv_to_texels(head().uv, 256).expand(2, -1, -1)
-    read = sample_image(fine.albedo_map(found), texels, padding="border").mT
+    read = sample_image(fine.texture(colors), texels, padding="border").mT
     smooth = fine.skin > 0.9
     assert (read - expected)[:, smooth].abs().mean() < 0.005
-    assert (face.albedo_map(found).amax(1) > 0).all()  # no texel is empty
+    assert (face.texture(colors).amax(1) > 0).all()  # no texel is empty
 
 
 def test_front_and_skin_of_the_built_in_head(face):
@@ -394,3 +409,33 @@ def test_a_model_without_their_expressions_is_refused(tmp_path):
 def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert main([str(tmp_path / "x.pth"), str(tmp_path / "out"), "--bfm", str(tmp_path)]) == 2
     assert "No 01_MorphableModel.mat" in capsys.readouterr().err
+
+
+def save_run(path, network, **config):
+    node = {"_target_": "lit_face.methods.deep3d.Deep3DRegressor", **network.options, **config}
+    method = {"_target_": "lit_face.methods.deep3d.Deep3DModule", "network": node, "focal": 20.0}
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    content = {"format": 1, "config": {"method": method}}
+    torch.save({"lit_face": content, "state_dict": {**state, "embedder.x": torch.ones(1)}}, path)
+
+
+def test_weights_of_a_run(tmp_path):
+    torch.manual_seed(3)
+    trained = Deep3DRegressor("resnet18", identity=7)
+    nn.init.normal_(trained.heads["light"].weight)
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    save_run(folder / "best.ckpt", trained)
+    again = Deep3DRegressor("resnet18", identity=7, weights=str(tmp_path / "run"))
+    image = torch.rand(2, 3, 64, 64)
+    assert_close(again.eval()(image)["light"], trained.eval()(image)["light"])
+    assert again.trained_with["focal"] == 20.0
+    with pytest.raises(ValueError, match=r"best.ckpt was trained with identity=7"):
+        Deep3DRegressor("resnet18", identity=8, weights=str(tmp_path / "run"))
+    save_run(folder / "best.ckpt", trained, _target_="lit_face.methods.prn.PRNNetwork")
+    with pytest.raises(ValueError, match="give a run of method=deep3d"):
+        Deep3DRegressor("resnet18", identity=7, weights=str(tmp_path / "run"))
+    with pytest.raises(FileNotFoundError, match="Train deep3d first"):
+        Deep3DRegressor("resnet18", weights=str(tmp_path / "nothing"))
+    with filled_by_checkpoint():
+        Deep3DRegressor("resnet18", weights=str(tmp_path / "nothing"))

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lit_face.geometry.five_points import five_points, standard_points
 from lit_face.geometry.uv import points_to_surface, texel_uv
-from lit_face.methods.deep3d.face import FOCAL, Deep3DFace
+from lit_face.methods.deep3d.face import CROP_MM, FOCAL, MM, Alignment, Deep3DFace
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.contour import contour_candidates
 
@@ -17,10 +18,10 @@ def deep3d_face(
     model: MorphableModel,
     map_size: int = 256,
     counts: Mapping[str, int] | None = None,
+    alignment: Alignment = "five_points",
     margin: float = 1.6,
     focal: float = FOCAL,
     origin: Sequence[float] | None = None,
-    distance: float | None = None,
     light_unit: float = 1.0,
     translation_unit: float = 1.0,
     persistent: bool = True,
@@ -31,10 +32,11 @@ def deep3d_face(
         model: any.
         map_size: see `Deep3DFace`.
         counts: of identity, expression and albedo coefficients; None for Deep3D's 80, 64 and 80.
-        margin: see `Deep3DFace`.
+        alignment: see `Deep3DFace`.
+        margin: likewise.
         focal: likewise.
-        origin: (3,) mm; None is the middle of the landmarks, as deep as the face's mean.
-        distance: mm; None lets the mean face fill the crop.
+        origin: (3,) mm; None: with 'five_points' where Deep3D's mean face has it, relative to the
+            five points; with 'box' the middle of the landmarks, as deep as the face's mean.
         light_unit: see `Deep3DFace`.
         translation_unit: likewise.
         persistent: likewise.
@@ -42,10 +44,15 @@ def deep3d_face(
     values = _values(
         model, map_size, {"identity": 80, "expression": 64, "albedo": 80, **(counts or {})}
     )
-    middle, box = _frame(model)
+    points = model.mean[model.landmark_index]
+    box = (points[:, :2].amax(0) - points[:, :2].amin(0)).mean()
+    if alignment == "five_points":
+        middle, side = _five_point_origin(points), model.mean.new_tensor(CROP_MM)
+        margin = round(CROP_MM / box.item(), 4)
+    else:
+        middle, side = _box_origin(model), box * margin
     values["origin"] = middle if origin is None else middle.new_tensor(list(origin))
-    far = box * margin * focal
-    values["distance"] = far if distance is None else far.new_tensor(distance)
+    values["distance"] = side * focal
     face = Deep3DFace(
         vertices=len(model.mean),
         faces=len(model.faces),
@@ -54,6 +61,7 @@ def deep3d_face(
         albedo=values["albedo_basis"].shape[-1],
         contour=values["contour"].shape[1],
         map_size=map_size,
+        alignment=alignment,
         margin=margin,
         focal=focal,
         light_unit=light_unit,
@@ -86,13 +94,18 @@ def _values(model: MorphableModel, map_size: int, counts: Mapping[str, int]) -> 
     }
 
 
-def _frame(model: MorphableModel) -> tuple[Tensor, Tensor]:
-    """Return where the middle of the mean face is (3,) and how large its landmarks' box, mm."""
+def _five_point_origin(points: Tensor) -> Tensor:
+    """Return (3,) mm where Deep3D's origin lies among landmarks (68,3) of a mean face."""
+    five = five_points(points)
+    return five.mean(0) - MM * standard_points(five).mean(0)
+
+
+def _box_origin(model: MorphableModel) -> Tensor:
+    """Return (3,) mm, the middle of the mean face's landmarks, as deep as its face's mean."""
     points = model.mean[model.landmark_index][:, :2]
-    low, high = points.amin(0), points.amax(0)
     weight = model.regions["face"].to(model.mean)[:, None]
     deep = (model.mean * weight).sum(0)[2:] / weight.sum()
-    return torch.cat([(low + high) / 2, deep]), (high - low).mean()
+    return torch.cat([(points.amin(0) + points.amax(0)) / 2, deep])
 
 
 def _seen(model: MorphableModel) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from lit_face.geometry.cameras import PerspectiveCamera
+from lit_face.geometry.five_points import five_points
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.rotations import axis_angle_to_matrix
 from lit_face.methods.deep3d.light import to_radiance
@@ -20,6 +21,8 @@ FOCAL = 1015 / 224  # in sides of the picture
 CAMERA_AXES = (1.0, -1.0, -1.0)  # x right, y up, z to the viewer, to the camera's
 MM = 100.0  # Deep3D's unit is the decimetre
 DISTANCE = 10.0  # of its camera, in that unit
+CROP_MM = MM * DISTANCE / FOCAL  # what its camera shows at its distance
+Alignment = Literal["five_points", "box"]
 _PLAIN_SIZES = ("identity", "expression", "albedo")
 
 
@@ -37,7 +40,9 @@ class Deep3DFace(nn.Module):
         albedo: likewise.
         contour: N, candidates of a jaw point.
         map_size: side S of the albedo map, texels.
-        margin: side of the crop over the size of the landmarks' box.
+        alignment: how crops lie about faces: by 'five_points' as Deep3D's, or the landmarks' 'box'.
+        margin: side of the crop over the size of the landmarks' box; with five points, of the mean
+            face.
         focal: in sides of the picture; Deep3D's camera sees 12.6 degrees.
         light_unit: what a raw 1 of light is worth.
         translation_unit: of translation, in decimetres for a head at Deep3D's ten.
@@ -75,6 +80,7 @@ class Deep3DFace(nn.Module):
         albedo: int,
         contour: int,
         map_size: int,
+        alignment: Alignment = "five_points",
         margin: float = 1.6,
         focal: float = FOCAL,
         light_unit: float = 1.0,
@@ -82,6 +88,9 @@ class Deep3DFace(nn.Module):
         persistent: bool = True,
     ) -> None:
         super().__init__()
+        if alignment not in get_args(Alignment):
+            raise ValueError(f"alignment should be 'five_points' or 'box', found {alignment!r}.")
+        self.alignment = alignment
         self.map_size, self.margin, self.focal = map_size, margin, focal
         self.light_unit, self.translation_unit = light_unit, translation_unit
         v, s = vertices, map_size
@@ -115,6 +124,7 @@ class Deep3DFace(nn.Module):
             **self.counts,
             "contour": self.contour.shape[1],
             "map_size": self.map_size,
+            "alignment": self.alignment,
             "margin": self.margin,
             "focal": self.focal,
             "light_unit": self.light_unit,
@@ -125,6 +135,11 @@ class Deep3DFace(nn.Module):
     def counts(self) -> dict[str, int]:
         """Numbers of identity, expression and albedo coefficients."""
         return {name: getattr(self, f"{name}_basis").shape[-1] for name in _PLAIN_SIZES}
+
+    @property
+    def standard_points(self) -> Tensor:
+        """(5,3) decimetres, the mean face's five points about `origin` (`five_point_box`)."""
+        return (five_points(self.mean[self.landmark_index]) - self.origin) / MM
 
     def persistent_copy(self) -> Deep3DFace:
         """Return a copy whose state_dict holds everything."""
@@ -142,7 +157,8 @@ class Deep3DFace(nn.Module):
 
     @fp32_region()
     def albedo(self, coefficients: Tensor) -> Tensor:
-        """Return (B,V,3) sRGB values, not clipped, of coefficients (B,Ka)."""
+        """Return (B,V,3) sRGB values, not clipped, of coefficients (B,K) with K >= Ka."""
+        coefficients = coefficients[:, : self.counts["albedo"]].float()
         offsets = coefficients @ self.albedo_basis.flatten(0, 1).mT
         return self.albedo_mean + offsets.view(-1, *self.albedo_mean.shape)
 
@@ -184,7 +200,7 @@ class Deep3DFace(nn.Module):
             size: pixels.
             follow_contour: jaw points lie on the visible contour, as in 2D annotations, not on
                 fixed vertices as Deep3D's.
-            with_maps: with the albedo map, linear, in [0,1].
+            with_maps: with the albedo map.
         """
         known = {name: coefficients[name][:, :k].float() for name, k in self.counts.items()}
         vertices = self.shape(known["identity"], known["expression"])
@@ -192,6 +208,7 @@ class Deep3DFace(nn.Module):
             coefficients["angles"].float(), coefficients["translation"].float(), size
         )
         image_vertices = self._in_pixels(camera.project(vertices), size)
+        albedo = self.albedo(known["albedo"]).clamp(0, 1)
         if follow_contour:
             landmarks = visible_contour(image_vertices, self.landmark_index, self.contour)
         else:
@@ -206,16 +223,16 @@ class Deep3DFace(nn.Module):
             camera=camera,
             light=to_radiance(self.light_unit * coefficients["light"].float()),
             coefficients=known,
-            textures={"diffuse": self.albedo_map(known["albedo"])} if with_maps else None,
+            textures={"diffuse": self.texture(albedo)} if with_maps else None,
+            vertex_colors={"albedo": albedo},
         )
 
     @fp32_region()
-    def albedo_map(self, coefficients: Tensor) -> Tensor:
-        """Return (B,3,S,S) linear, in [0,1], of coefficients (B,Ka); no texel is empty."""
-        values = srgb_to_linear(self.albedo(coefficients).clamp(0, 1))
-        corners = values[:, self.map_vertices]
+    def texture(self, colors: Tensor) -> Tensor:
+        """Return (B,3,S,S) linear maps of colors of vertices (B,V,3), sRGB; no texel is empty."""
+        corners = srgb_to_linear(colors)[:, self.map_vertices]
         texels = (corners * self.map_weights[..., None]).sum(2)
-        return texels.mT.reshape(len(values), 3, self.map_size, self.map_size)
+        return texels.mT.reshape(len(colors), 3, self.map_size, self.map_size)
 
     def _in_pixels(self, projected: Tensor, size: int) -> Tensor:
         """Turn depth in mm into pixels at the heads' usual distance, 0 there (B,V,3)."""

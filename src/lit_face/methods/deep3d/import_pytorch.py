@@ -19,7 +19,6 @@ import numpy as np
 from lit_face.io.matlab import load_mat
 from lit_face.io.portable_folder import write_portable
 from lit_face.methods.deep3d.build import deep3d_face
-from lit_face.methods.deep3d.face import DISTANCE, MM
 from lit_face.methods.deep3d.predictor import Deep3DPredictor
 from lit_face.methods.deep3d.regressor import Deep3DRegressor
 from lit_face.morphable_models.base import MorphableModel
@@ -53,7 +52,7 @@ def convert(
         FileNotFoundError, ValueError, FileExistsError: what is wrong with which file.
     """
     network = Deep3DRegressor(backbone, weights=str(checkpoint))
-    face = deep3d_face(model, origin=origin, distance=DISTANCE * MM)
+    face = deep3d_face(model, origin=origin)
     wanted = {name: network.options[name] for name in face.counts}
     if face.counts != wanted:
         raise ValueError(

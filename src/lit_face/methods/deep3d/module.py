@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lit_face.geometry.five_points import ARCFACE_SIZE, arcface_matrix, five_points
 from lit_face.geometry.precision import fp32_region
-from lit_face.geometry.sampling import warp_image
+from lit_face.identity import align_faces
 from lit_face.methods.deep3d import losses
 from lit_face.methods.deep3d.build import deep3d_face
-from lit_face.methods.deep3d.face import FOCAL
+from lit_face.methods.deep3d.face import FOCAL, Alignment
 from lit_face.methods.deep3d.predictor import Deep3DPredictor
 from lit_face.methods.deep3d.regressor import Deep3DRegressor
 from lit_face.metrics.nme import NormalizedMeanError
@@ -44,7 +43,9 @@ class Deep3DModule(pl.LightningModule):
         linear_light: light multiplies linear colors; false multiplies sRGB values, as Deep3D does.
         follow_contour: jaw points of the data lie on the visible contour (2D annotations).
         map_size: side of the albedo map of reconstructions, texels.
-        margin: side of the crop over the size of the landmarks' box.
+        alignment: how the data's crops lie about faces, see `Deep3DFace`; 'whole' are pictures that
+            were cut out by five points already.
+        margin: side of the crop over the size of the landmarks' box, with `alignment` 'box'.
         focal: in sides of the picture.
         light_unit: what a raw 1 of light is worth.
         translation_unit: likewise of translation, decimetres.
@@ -65,6 +66,7 @@ class Deep3DModule(pl.LightningModule):
         linear_light: bool = True,
         follow_contour: bool = True,
         map_size: int = 256,
+        alignment: Alignment | Literal["whole"] = "five_points",
         margin: float = 1.6,
         focal: float = FOCAL,
         light_unit: float = 1.0,
@@ -84,6 +86,7 @@ class Deep3DModule(pl.LightningModule):
             morphable_model,
             map_size,
             network.options,
+            "five_points" if alignment == "whole" else alignment,
             margin,
             focal,
             light_unit=light_unit,
@@ -91,6 +94,16 @@ class Deep3DModule(pl.LightningModule):
             persistent=False,
         )
         self.val_nme = NormalizedMeanError()
+
+    @property
+    def alignment(self) -> str:
+        """How crops lie about faces, see `Deep3DFace`."""
+        return self.face.alignment
+
+    @property
+    def standard_points(self) -> Tensor:
+        """(5,3), of crops by five points."""
+        return self.face.standard_points
 
     @staticmethod
     def check_config(method: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
@@ -160,7 +173,7 @@ class Deep3DModule(pl.LightningModule):
         """Return faces, the albedo of their vertices (sRGB) and their pictures."""
         size = batch.image.shape[-1]
         face = self.face(found, size, self.follow_contour, with_maps=False)
-        albedo = self.face.albedo(found["albedo"][:, : self.face.counts["albedo"]].float())
+        albedo = self.face.albedo(found["albedo"])
         picture = self.renderer(
             face.vertices, face.faces, face.camera, (size, size), albedo, face.light
         )
@@ -200,10 +213,8 @@ class Deep3DModule(pl.LightningModule):
         return skin * front * picture.mask
 
     def _identity(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        matrix = arcface_matrix(five_points(landmarks[..., :2]))
-        aligned = warp_image(image, matrix, (ARCFACE_SIZE, ARCFACE_SIZE))
         embedder: Any = self.embedder
-        features: Tensor = embedder(2 * aligned - 1)
+        features: Tensor = embedder(align_faces(image, landmarks))
         return features
 
 

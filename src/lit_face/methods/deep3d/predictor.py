@@ -38,6 +38,16 @@ class Deep3DPredictor(nn.Module):
         return self.face.margin
 
     @property
+    def alignment(self) -> str:
+        """How crops lie about faces, see `Deep3DFace`."""
+        return self.face.alignment
+
+    @property
+    def standard_points(self) -> Tensor:
+        """(5,3), of crops by five points."""
+        return self.face.standard_points
+
+    @property
     def config(self) -> dict[str, Any]:
         """Plain values from which an empty predictor is built (`lit_face.config.instantiate`)."""
         return {

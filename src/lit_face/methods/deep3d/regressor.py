@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,19 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_face.io.checkpoints import UNREADABLE, find_checkpoint
+from lit_face.io.start_weights import weights_come_later
+
 # In the order of Deep3DFaceRecon_pytorch's `final_layers` and of its 257 coefficients.
 _HEADS = ("identity", "expression", "albedo", "angles", "light", "shift", "depth")
 _SIZES = {"angles": 3, "light": 27, "shift": 2, "depth": 1}
 _NETWORK = "net_recon"
-_UNREADABLE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-)
 
 
 class Deep3DRegressor(nn.Module):
@@ -35,9 +27,14 @@ class Deep3DRegressor(nn.Module):
         expression: likewise.
         albedo: likewise.
         pretrained: start from torchvision's ImageNet weights, which are downloaded once.
-        weights: start from a checkpoint of Deep3DFaceRecon_pytorch (`epoch_20.pth`).
+        weights: start from a run's folder or checkpoint of this method, or a checkpoint of
+            Deep3DFaceRecon_pytorch (`epoch_20.pth`).
+
+    Attributes:
+        trained_with: options of the run that `weights` is from, by name; empty for any other.
 
     Raises:
+        FileNotFoundError: there are no such weights.
         ValueError: no such backbone, or a checkpoint that does not fit.
     """
 
@@ -64,8 +61,9 @@ class Deep3DRegressor(nn.Module):
         )
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
-        if weights is not None:
-            load_deep3d_checkpoint(self, weights)
+        self.trained_with: dict[str, Any] = {}
+        if weights is not None and not weights_come_later():
+            self.trained_with = load_deep3d_checkpoint(self, weights)
 
     def features(self, image: Tensor) -> Tensor:
         """Map crops (B,3,H,W), RGB in [0,1], to the pooled features (B,D); 2048 of a ResNet-50."""
@@ -98,30 +96,41 @@ def split_coefficients(vector: Tensor, identity: int, expression: int, albedo: i
     return _named(dict(zip(_HEADS, parts, strict=True)))
 
 
-def load_deep3d_checkpoint(network: Deep3DRegressor, file: str | Path) -> None:
-    """Copy the weights of a Deep3DFaceRecon_pytorch checkpoint; nothing in it is executed.
+def load_deep3d_checkpoint(network: Deep3DRegressor, given: str | Path) -> dict[str, Any]:
+    """Copy the weights of a checkpoint; nothing in it is executed.
 
     Args:
-        network: ResNet-50 with 80, 64 and 80 coefficients, as its authors' weights have them.
-        file: holds a dict `net_recon` of `backbone.*` and `final_layers.0` to `final_layers.6`; or
-            these names with the prefix `net_recon.`.
+        network: of Deep3DFaceRecon_pytorch's weights a ResNet-50 with 80, 64 and 80 coefficients.
+        given: a run's folder or checkpoint of this method, or a checkpoint of
+            Deep3DFaceRecon_pytorch: a dict `net_recon` of `backbone.*` and `final_layers.0` to
+            `final_layers.6`, or these names with the prefix `net_recon.`.
+
+    Returns:
+        The run's options of the method; nothing of other checkpoints.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or lists missing, unknown and misshapen keys.
     """
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"network.weights: {path} does not exist.")
+    try:
+        path = find_checkpoint(Path(given).expanduser(), prefer="best")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"network.weights: {error} Train deep3d first (python train.py method=deep3d), or give "
+            "the folder of such a run, its checkpoint, or Deep3DFaceRecon_pytorch's epoch_20.pth."
+        ) from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except (*UNREADABLE, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ValueError(
             f"network.weights: {path} cannot be read as plain tensors: it is cut, damaged or holds "
             f"more than that. ({reason})"
         ) from error
+    if isinstance(content, Mapping) and "lit_face" in content:
+        return _load_own(network, content, path)
     _load(network, _reconstruction_state(content, path), path)
+    return {}
 
 
 def _named(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -172,6 +181,28 @@ def _reconstruction_state(content: Any, path: Path) -> dict[str, Tensor]:
     if bad:
         raise ValueError(f"network.weights: {path}: '{bad[0]}' should be a tensor.")
     return {str(key): value for key, value in state.items()}
+
+
+def _load_own(network: Deep3DRegressor, content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    method: dict[str, Any] = content["lit_face"]["config"]["method"]
+    found = method.get("network") or {}
+    if found.get("_target_", "").rpartition(".")[2] != type(network).__name__:
+        raise ValueError(
+            f"network.weights: {path} holds a {method['_target_'].rpartition('.')[2]}, not a "
+            "Deep3DModule: give a run of method=deep3d."
+        )
+    wrong = [f"{k}={found.get(k)}" for k, v in network.options.items() if found.get(k) != v]
+    if wrong:
+        raise ValueError(
+            f"network.weights: {path} was trained with {', '.join(wrong)} and does not fit "
+            f"{network.options}; set these options of the network likewise."
+        )
+    prefix = "network."
+    state = content["state_dict"].items()
+    network.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in state if key.startswith(prefix)}
+    )
+    return method
 
 
 def _load(network: Deep3DRegressor, state: Mapping[str, Tensor], path: Path) -> None:
