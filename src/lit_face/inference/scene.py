@@ -63,8 +63,7 @@ class FaceScene:
                 "outputs: maps, light, strip, relit and reposed need a method that estimates "
                 "albedo, light and a camera (sh_brdf, flame_fit); this one does not."
             )
-        points = face.landmarks[:, :, :2]
-        matrix = crop_matrices(torch.cat([points.amin(1), points.amax(1)], 1), _MARGIN, size)
+        matrix = crop_of(face, size)
         crop = cut_out(photo, matrix[0], size)
         skin = None if skin_mask is None else cut_out_mask(skin_mask, matrix[0], size)
         moved = apply_similarity(matrix, face.image_vertices)
@@ -157,6 +156,12 @@ class FaceScene:
         from lit_face.rendering.environment import sh_to_environment
 
         return sh_to_environment(self.light, size)[0].permute(1, 2, 0).flip(0, 1)
+
+
+def crop_of(face: Reconstruction, size: int) -> Tensor:
+    """Return (1,3,3): pixels of the photo to pixels of the square picture of a face."""
+    points = face.landmarks[:, :, :2]
+    return crop_matrices(torch.cat([points.amin(1), points.amax(1)], 1), _MARGIN, size)
 
 
 def over(picture: Radiance, background: Tensor) -> Tensor:

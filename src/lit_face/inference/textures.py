@@ -63,7 +63,7 @@ def photo_texture(
     covered = resampling.mask.numpy()
     visible = resampling.to_map((seen >= 0.5).float()[:, None])[0].bool().numpy()
     image = resampling.to_map(colors).permute(1, 2, 0)
-    pixels = _padded((image.clamp(0, 1) * 255).round().to(torch.uint8).numpy(), covered)
+    pixels = padded((image.clamp(0, 1) * 255).round().to(torch.uint8).numpy(), covered)
     if blank_invisible:
         pixels[covered & ~visible] = 0
     return Texture(pixels, covered, visible)
@@ -126,8 +126,8 @@ def _spacing(reconstruction: Reconstruction, size: int) -> float:
     return float(in_photo / in_map.clamp(min=1e-9))
 
 
-def _padded(image: NDArray[np.uint8], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Repeat the colours at the edge of the covered part for some texels beyond it."""
+def padded(image: NDArray[np.uint8], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Repeat the colours at the edge of the covered part (S,S) for some texels beyond it."""
     if covered.all() or not covered.any():
         return image
     far, label = cv2.distanceTransformWithLabels(

@@ -31,7 +31,8 @@ class ExportSettings:
             and scale: head space (x to the subject's left, y up, z out of the face), mm where the
             method has a scale.
         mesh_color: 'texture' is the method's own albedo maps where it has them, else the photo;
-            'photo' is the photo always; 'vertex' a colour a vertex (.ply has it always).
+            'photo' is the photo always; 'vertex' a colour a vertex, the method's own albedo where
+            it has some (.ply has it always).
         texture_size: side of the texture, texels.
         blank_invisible: make texels black that the photo does not show.
 
@@ -81,9 +82,17 @@ class Export:
 
     @cached_property
     def colors(self) -> NDArray[np.float32]:
-        """Colours (V,3) in [0,1] of the vertices."""
+        """The photo's colours (V,3) in [0,1] at the vertices."""
         points = self.face.reconstruction.image_vertices[0, :, :2]
         return photo_colors(self.photo, points).numpy()
+
+    @property
+    def mesh_colors(self) -> NDArray[np.float32]:
+        """Colours (V,3) in [0,1] of meshes: the method's own albedo where it has one."""
+        own = self.face.reconstruction.vertex_colors or {}
+        if "albedo" not in own or self.settings.mesh_color == "photo":
+            return self.colors
+        return np.asarray(own["albedo"][0].clamp(0, 1).numpy(), np.float32)
 
     @cached_property
     def vertices(self) -> NDArray[np.float32]:
@@ -98,7 +107,7 @@ class Export:
         reconstruction = self.face.reconstruction
         faces, uv = reconstruction.faces.numpy(), reconstruction.uv.numpy()
         if not with_texture:
-            return Mesh(self.vertices, faces, colors=self.colors)
+            return Mesh(self.vertices, faces, colors=self.mesh_colors)
         if self.settings.mesh_color == "texture" and can_be_rendered(reconstruction):
             maps = self.scene.material
             side = maps.diffuse.shape[-1]

@@ -12,6 +12,7 @@ from lit_face.inference.outputs.fitted import write_parameters, write_trace, wri
 from lit_face.inference.outputs.meshes import write_glb, write_obj, write_ply, write_texture
 from lit_face.inference.outputs.overlay import write_overlay
 from lit_face.inference.outputs.points import write_landmarks, write_points, write_pose
+from lit_face.inference.outputs.refined import has_colors, write_comparison, write_refined
 from lit_face.inference.outputs.reflectance import (
     write_light,
     write_maps,
@@ -38,10 +39,13 @@ OUTPUTS: dict[str, Callable[[Export, Path], None]] = {
     "parameters": write_parameters,
     "trace": write_trace,
     "uv": write_uv,
+    "refined": write_refined,
+    "comparison": write_comparison,
 }
 AUTO = ("obj", "landmarks", "pose", "overlay")
 AUTO_REFLECTANCE = ("glb", "maps", "light", "strip", "relit", "reposed")  # where the method has it
 AUTO_FITTED = ("parameters", "trace", "uv")  # of methods that fit each photo
+AUTO_COLORED = ("refined", "comparison")  # of methods that give vertices colours
 PHOTO_OUTPUTS: dict[str, Callable[[Sequence[Export], Path], None]] = {"overlay": write_overlay}
 
 
@@ -89,5 +93,7 @@ def _expanded(names: Sequence[str], export: Export) -> list[str]:
         auto += AUTO_REFLECTANCE
     if export.face.trace:
         auto += AUTO_FITTED
+    if has_colors(export.face.reconstruction):
+        auto += AUTO_COLORED
     found = [one for name in names for one in (auto if name == "auto" else [name])]
     return list(dict.fromkeys(found))
