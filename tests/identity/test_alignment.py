@@ -40,7 +40,7 @@ def test_gradients_reach_the_picture():
 
 
 def test_another_number_of_points_is_refused():
-    with pytest.raises(ValueError, match="five|5,2"):
+    with pytest.raises(ValueError, match="found"):
         align_faces(torch.zeros(1, 3, 8, 8), torch.zeros(1, 51, 2))
 
 

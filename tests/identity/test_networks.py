@@ -141,7 +141,7 @@ def test_objects_in_a_file_are_not_built(tmp_path):
 
 
 def test_facenet_without_weights_names_both_ways():
-    with pytest.raises(ValueError, match="embedder.weights=FILE") as error:
+    with pytest.raises(ValueError, match=r"embedder\.weights=FILE") as error:
         FaceNet()
     assert "embedder.download=true" in str(error.value)
 
@@ -179,7 +179,7 @@ def test_without_a_connection_the_message_says_what_to_do(tmp_path, monkeypatch)
 
     monkeypatch.setattr(downloads.urllib.request, "urlopen", fails)
     monkeypatch.setenv("LIT_FACE_CACHE", str(tmp_path))
-    with pytest.raises(RuntimeError, match="give embedder.weights=FILE"):
+    with pytest.raises(RuntimeError, match=r"give embedder\.weights=FILE"):
         FaceNet(download=True)
 
 

@@ -4,7 +4,7 @@ Every network maps (B,3,112,112) RGB in [-1,1], as `align_faces` makes them, to 
 are not normalised; the cosine of two faces' features says how alike they are.
 """
 
-from lit_face.identity.alignment import align_faces, mask_faces
+from lit_face.identity.alignment import align_faces, feature_size, mask_faces
 from lit_face.identity.arcface import ArcFaceResNet
 from lit_face.identity.facenet import FaceNet
 from lit_face.identity.small import SmallEmbedder
@@ -15,6 +15,7 @@ __all__ = [
     "FaceNet",
     "SmallEmbedder",
     "align_faces",
+    "feature_size",
     "load_weights",
     "mask_faces",
     "shipped_weights",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_face.geometry.five_points import ARCFACE_SIZE, arcface_matrix, five_points
 from lit_face.geometry.precision import fp32_region
@@ -41,3 +41,11 @@ def align_faces(image: Tensor, points: Tensor) -> Tensor:
 def mask_faces(image: Tensor, mask: Tensor, behind: Tensor | float = 0.5) -> Tensor:
     """Return pictures (B,3,H,W) where the mask (B,1,H,W) is 1, and what is behind it elsewhere."""
     return torch.lerp(torch.as_tensor(behind).to(image).expand_as(image), image, mask.to(image))
+
+
+def feature_size(network: nn.Module) -> int:
+    """Return the number of features of an identity network, by looking at a grey picture."""
+    parameter = next(network.parameters())
+    with torch.no_grad():
+        grey = parameter.new_zeros(1, 3, ARCFACE_SIZE, ARCFACE_SIZE)
+        return int(network(grey).shape[1])

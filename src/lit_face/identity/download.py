@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import shutil
 import urllib.request
@@ -45,9 +46,9 @@ def facenet_file(cache_folder: str | Path | None = None) -> Path:
             expected, found = response.headers.get("Content-Length"), temporary.stat().st_size
             if expected is not None and int(expected) != found:
                 raise OSError(f"{found} of {expected} bytes came")
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise RuntimeError(
-            f"embedder.download: {FACENET_URL} cannot be fetched ({error}). Fetch it by other means "
-            "and give embedder.weights=FILE."
+            f"embedder.download: {FACENET_URL} cannot be fetched ({error}). Fetch it by other "
+            "means and give embedder.weights=FILE."
         ) from error
     return target

@@ -1,7 +1,7 @@
 """FaceNet's Inception-ResNet-v1, under the names of facenet-pytorch's published weights.
 
-Source: Schroff et al. (CVPR 2015), "FaceNet"; Szegedy et al. (AAAI 2017), "Inception-v4"; layers and
-names as the files of facenet-pytorch have them, whose weights are those of D. Sandberg's facenet.
+Source: Schroff et al. (CVPR 2015), "FaceNet"; Szegedy et al. (AAAI 2017), "Inception-v4"; layers
+and names as the files of facenet-pytorch have them, whose weights are D. Sandberg's facenet's.
 """
 
 from __future__ import annotations
