@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from lit_face.geometry.five_points import five_points, standard_points
 from lit_face.geometry.uv import points_to_surface, texel_uv
 from lit_face.methods.deep3d.face import CROP_MM, FOCAL, MM, Alignment, Deep3DFace
+from lit_face.methods.deep3d.predictor import Deep3DPredictor
+from lit_face.methods.deep3d.regressor import Deep3DRegressor
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.contour import contour_candidates
 
@@ -124,3 +127,50 @@ def _skin(model: MorphableModel) -> Tensor:
         if name in regions:
             skin = skin * (1 - regions[name])
     return skin
+
+
+def deep3d_predictor(
+    morphable_model: MorphableModel,
+    network: Deep3DRegressor,
+    image_size: int,
+    follow_contour: bool = False,
+    alignment: Alignment | Literal["whole"] = "five_points",
+    map_size: int = 256,
+    margin: float = 1.6,
+    focal: float = FOCAL,
+    light_unit: float = 1.0,
+    translation_unit: float = 1.0,
+) -> Deep3DPredictor:
+    """Build a predictor for other methods to start from; arguments as of `Deep3DModule`.
+
+    Its face's bases stay out of checkpoints.
+
+    Raises:
+        ValueError: the network comes from a run with other options than these.
+    """
+    options = {
+        "image_size": image_size,
+        "follow_contour": follow_contour,
+        "focal": focal,
+        "light_unit": light_unit,
+        "translation_unit": translation_unit,
+    }
+    trained = network.trained_with
+    wrong = [f"{k}={trained[k]}" for k, v in options.items() if trained.get(k, v) != v]
+    if wrong:
+        raise ValueError(
+            f"The weights of the coarse regressor were trained with {', '.join(wrong)}; set these "
+            "options of it likewise."
+        )
+    face = deep3d_face(
+        morphable_model,
+        map_size,
+        network.options,
+        "five_points" if alignment == "whole" else alignment,
+        margin,
+        focal,
+        light_unit=light_unit,
+        translation_unit=translation_unit,
+        persistent=False,
+    )
+    return Deep3DPredictor(network, face, image_size, follow_contour)

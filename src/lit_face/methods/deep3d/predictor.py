@@ -61,6 +61,11 @@ class Deep3DPredictor(nn.Module):
             "follow_contour": self.follow_contour,
         }
 
+    def persistent_copy(self) -> Deep3DPredictor:
+        """Return a copy whose state_dict holds everything; it shares the network's weights."""
+        face = self.face.persistent_copy()
+        return Deep3DPredictor(self.network, face, self.image_size, self.follow_contour)
+
     def forward(self, image: Tensor) -> Reconstruction:
         """Reconstruct crops (B,3,image_size,image_size) in [0,1], in their pixels."""
         face: Reconstruction = self.face(self.network(image), image.shape[-1], self.follow_contour)

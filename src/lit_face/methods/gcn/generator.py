@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+import scipy.sparse
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lit_face.methods.gcn.layers import ChebyshevConv, ConvBlock, Linear, ResidualBlock
@@ -16,6 +20,49 @@ from lit_face.morphable_models.mesh_hierarchy import EdgeWeights, MeshHierarchy
 Variant = Literal["resnet", "normal"]
 INPUT_CHANNELS = 7  # coarse colour, sampled colour where seen, seen
 SEED_CHANNELS = 32  # a vertex of the coarsest level, where the decoder starts
+
+
+@dataclass(frozen=True)
+class HierarchyShape:
+    """A hierarchy of zeros: what an empty generator is built from.
+
+    Attributes:
+        sizes: number of vertices of each level.
+        edges: stored values of each level's Laplacian.
+        kept: of each step down.
+        corners: of each step up.
+    """
+
+    sizes: Sequence[int]
+    edges: Sequence[int]
+    kept: Sequence[int]
+    corners: Sequence[int]
+
+    @classmethod
+    def of(cls, levels: MeshLevels) -> HierarchyShape:
+        """Measure the matrices of a hierarchy."""
+        counts = (
+            tuple(len(matrix.value) for matrix in matrices)
+            for matrices in (levels.laplacian, levels.down, levels.up)
+        )
+        return cls(levels.sizes, *counts)
+
+    @property
+    def twin(self) -> NDArray[np.int64]:
+        """(V,) of zeros."""
+        return np.zeros(self.sizes[0], np.int64)
+
+    def laplacian(self, level: int, edge_weights: EdgeWeights) -> scipy.sparse.csr_array:
+        """Return as many zeros as that level's Laplacian has values."""
+        return _zeros(self.sizes[level], self.sizes[level], self.edges[level])
+
+    def down(self, level: int) -> scipy.sparse.csr_array:
+        """Return as many zeros as that step has values."""
+        return _zeros(self.sizes[level + 1], self.sizes[level], self.kept[level])
+
+    def up(self, level: int) -> scipy.sparse.csr_array:
+        """Return as many zeros as that step has values."""
+        return _zeros(self.sizes[level], self.sizes[level + 1], self.corners[level])
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +82,11 @@ class MeshLevels:
     up: list[SparseMatrix]
 
     @classmethod
-    def of(cls, hierarchy: MeshHierarchy, edge_weights: EdgeWeights) -> MeshLevels:
+    def of(cls, hierarchy: MeshHierarchy | HierarchyShape, edge_weights: EdgeWeights) -> MeshLevels:
         """Make the modules of a hierarchy."""
         levels, steps = range(len(hierarchy.sizes)), range(len(hierarchy.sizes) - 1)
         return cls(
-            hierarchy.sizes,
+            tuple(hierarchy.sizes),
             [SymmetricMatrix(hierarchy.laplacian(level, edge_weights)) for level in levels],
             [SparseMatrix(hierarchy.down(level)) for level in steps],
             [SparseMatrix(hierarchy.up(level)) for level in steps],
@@ -73,6 +120,8 @@ class MeshGenerator(nn.Module):
         is_wide: more channels.
         bottleneck: size of the vector in the middle of the refiner of 'normal'.
         edge_weights: of the Laplacians, see `adjacency`.
+        persistent: whether the state_dict holds the matrices. A method in training, which has the
+            hierarchy, leaves them out.
 
     Raises:
         ValueError: unknown variant, or a hierarchy of one level.
@@ -82,14 +131,22 @@ class MeshGenerator(nn.Module):
 
     def __init__(
         self,
-        hierarchy: MeshHierarchy,
+        hierarchy: MeshHierarchy | HierarchyShape,
         embedding_size: int,
         variant: Variant = "resnet",
         is_wide: bool = False,
         bottleneck: int = 512,
         edge_weights: EdgeWeights = "reference",
+        persistent: bool = False,
     ) -> None:
         super().__init__()
+        self.options: dict[str, Any] = {
+            "embedding_size": embedding_size,
+            "variant": variant,
+            "is_wide": is_wide,
+            "bottleneck": bottleneck,
+            "edge_weights": edge_weights,
+        }
         if variant not in get_args(Variant):
             raise ValueError(f"variant should be 'resnet' or 'normal', found {variant!r}.")
         if len(hierarchy.sizes) < 2:
@@ -104,6 +161,32 @@ class MeshGenerator(nn.Module):
             else BottleneckRefiner(levels, bottleneck)
         )
         self.combine = ChebyshevConv(6, 3, levels.laplacian[0])
+        self.shape = HierarchyShape.of(levels)
+        if persistent:
+            for module in self.modules():
+                for name, value in list(module.named_buffers(recurse=False)):
+                    module.register_buffer(name, value)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values from which an empty generator is built."""
+        return {
+            "_target_": "lit_face.methods.gcn.MeshGenerator",
+            "hierarchy": {
+                "_target_": "lit_face.methods.gcn.generator.HierarchyShape",
+                **{name: list(value) for name, value in vars(self.shape).items()},
+            },
+            **self.options,
+            "persistent": True,
+        }
+
+    def persistent_copy(self) -> MeshGenerator:
+        """Return a copy whose state_dict holds everything."""
+        copy = MeshGenerator(self.shape, **self.options, persistent=True)
+        shared = {"remove_duplicate": False}  # layers of a level share its Laplacian
+        state = dict(self.named_buffers(**shared)) | dict(self.named_parameters(**shared))
+        copy.load_state_dict(state)
+        return copy.to(self.twin.device)
 
     def forward(self, embedding: Tensor, features: Tensor) -> GeneratedColours:
         """Make colours.
@@ -235,3 +318,9 @@ class BottleneckRefiner(nn.Module):
             features = self.ascent[level](features)
         colours: Tensor = self.last(features)
         return colours
+
+
+def _zeros(rows: int, columns: int, count: int) -> scipy.sparse.csr_array:
+    place = np.arange(count)
+    entries = (np.zeros(count, np.float32), (place // columns, place % columns))
+    return scipy.sparse.coo_array(entries, shape=(rows, columns)).tocsr()
