@@ -26,7 +26,8 @@ from scipy.ndimage import binary_fill_holes
 
 from lit_face.data.ffhq import FFHQDataset
 from lit_face.data.ffhq_truth import FFHQTruth
-from lit_face.data.miniature_ffhq import miniature_ffhq, people
+from lit_face.data.miniature_ffhq import miniature_ffhq
+from lit_face.data.miniature_people import people
 from lit_face.data.texture_maps import (
     TextureMap,
     find_texture_maps,

@@ -4,6 +4,7 @@ import lit_face  # noqa: F401, I001  (first: arms the torchvision repair)
 
 from datamodules.aflw2000 import AFLW2000DataModule
 from datamodules.base import FaceDataModule
+from datamodules.celeba_skin import CelebASkinDataModule
 from datamodules.ffhq import FFHQDataModule
 from datamodules.rendered import RenderedDataModule
 from datamodules.synthetic import SyntheticDataModule
@@ -12,6 +13,7 @@ from datamodules.w300lp import W300LPDataModule
 
 __all__ = [
     "AFLW2000DataModule",
+    "CelebASkinDataModule",
     "FFHQDataModule",
     "FaceDataModule",
     "RenderedDataModule",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_face.data import miniature_ffhq as module
+from lit_face.data import miniature_people as module
 from lit_face.data.ffhq import FFHQDataset
 from lit_face.data.ffhq_alignment import ffhq_alignment
 from lit_face.data.ffhq_truth import FFHQTruth, has_truth

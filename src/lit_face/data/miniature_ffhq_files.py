@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_face.geometry.cameras import AffineCamera
+from lit_face.data.miniature_people import PicturesToWrite, write_truth
 from lit_face.io.images import write_image
-from lit_face.morphable_models.base import MorphableModel
 from lit_face.rendering.rasterize import rasterize
 
 METADATA_FILE = "ffhq-dataset-v2.json"
 TREE = "images1024x1024"
 # Labels of the segmentation; 0 is everything that is no usable skin. Later ones lie over earlier.
 LABELS = {1: "skin", 2: "neck", 4: "ears", 6: "nose", 8: "brows", 11: "lips"}
-
-
-@dataclass(frozen=True, eq=False)
-class PicturesToWrite:
-    """Pictures and the truth about them.
-
-    Attributes:
-        image: (B,3,H,W) sRGB in [0,1]. skin_mask: (B,1,H,W).
-        landmarks: (B,68,3), image_vertices: (B,V,3), pixels.
-        model: whose coefficients (B,K) by name these are, `specular` among them.
-        camera: head space to pixels.
-        light: (B,25,3) radiance, camera frame.
-        person: (B,) int64.
-        tone_deg: (B,) individual typology angle, degrees.
-    """
-
-    image: Tensor
-    skin_mask: Tensor
-    landmarks: Tensor
-    image_vertices: Tensor
-    model: MorphableModel
-    coefficients: dict[str, Tensor]
-    camera: AffineCamera
-    light: Tensor
-    person: Tensor
-    tone_deg: Tensor
 
 
 def numbered(tree: str, number: int, suffix: str) -> str:
@@ -66,14 +38,7 @@ def write_pictures(folder: Path, numbers: list[int], pictures: PicturesToWrite) 
         points = pictures.landmarks[row, :, :2].double().numpy()
         np.save(folder / "landmarks" / f"{number:05d}.npy", points)
         np.save(folder / "segmentation" / f"{number:05d}.npy", labels[row])
-        truth: dict[str, Any] = {
-            **{name: value[row].numpy() for name, value in pictures.coefficients.items()},
-            "camera": pictures.camera.matrix[row].numpy(),
-            "light": pictures.light[row].numpy(),
-            "person": pictures.person[row].numpy(),
-            "tone_deg": pictures.tone_deg[row].numpy(),
-        }
-        np.savez(folder / "truth" / f"{number:05d}.npz", **truth)
+        write_truth(folder / "truth" / f"{number:05d}.npz", pictures, row)
 
 
 def segmentation(pictures: PicturesToWrite) -> NDArray[np.uint8]:

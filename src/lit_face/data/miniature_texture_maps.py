@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lit_face.data.miniature import write_marker
-from lit_face.data.miniature_ffhq import FFHQPlan, aligned_cameras, people, plan_pictures
+from lit_face.data.miniature_ffhq import aligned_cameras, plan_pictures
+from lit_face.data.miniature_people import PeoplePlan, people
 from lit_face.data.photographs.texture import MOTTLE, noise_at
 from lit_face.data.random import normal, uniform
 from lit_face.data.texture_maps import HELD_OUT_FILE, TRUTH_FOLDER, TextureMap, write_texture_map
@@ -61,7 +62,7 @@ def miniature_texture_maps(count: int = 400, cache_folder: str | Path | None = N
 
 @torch.no_grad()
 @fp32_region()
-def write_maps(folder: Path, model: ProceduralHead, plan: FFHQPlan) -> None:
+def write_maps(folder: Path, model: ProceduralHead, plan: PeoplePlan) -> None:
     """Write the miniature into a folder; see `miniature_texture_maps`."""
     space = texture_space_of(model, MAP_SIZE)
     extractor = extractor_of(model.uv, model.faces, model.map_faces, MAP_SIZE)

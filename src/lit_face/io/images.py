@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,6 +86,40 @@ def write_image(path: str | Path, array: NDArray[np.uint8], quality: int = 92) -
             raise OSError(f"{path}: OpenCV could not write the picture; is the disk full?")
 
 
+def read_rgba(path: str | Path) -> NDArray[np.uint8]:
+    """Read a picture with transparency, (H,W,4) uint8, pixels as stored; see `read_image`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it cannot be decoded, or has no alpha; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No image file {path}.")
+    data = path.read_bytes()
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if image is None:
+        raise ValueError(
+            f"{path}: not a picture that can be decoded ({len(data)} bytes). Copy or download the "
+            "file again."
+        )
+    if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
+        raise ValueError(f"{path}: expected four channels of 8 bits, found {_layout_of(image)}.")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA), dtype=np.uint8)
+
+
+def write_rgba(path: str | Path, array: NDArray[np.uint8]) -> None:
+    """Write a picture with transparency, (H,W,4) uint8, as PNG; see `write_image`."""
+    path = Path(path)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 4:
+        raise ValueError(
+            f"{path}: an image should be uint8 (H,W,4), found {array.dtype} {array.shape}."
+        )
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA)):
+            raise OSError(f"{path}: OpenCV could not write the picture; is the disk full?")
+
+
 def write_linear_png(path: str | Path, array: NDArray[np.float32]) -> None:
     """Write linear values (H,W,3) or (H,W) in [0,1] as a PNG of 16 bits; 1 is 65535."""
     path = Path(path)
@@ -150,3 +185,8 @@ def _jpeg_is_complete(data: bytes) -> bool:
                 return False
             position = found.start()
     return data[position : position + 2] == _JPEG_END
+
+
+def _layout_of(image: NDArray[Any]) -> str:
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    return f"{channels} of {8 * image.dtype.itemsize}"

@@ -51,6 +51,7 @@ def render_photographs(
     occlusion: float = 0.15,
     hair: bool = True,
     response: float = 1.0,
+    shown: Tensor | None = None,
 ) -> Photographs:
     """Take one picture of each head.
 
@@ -64,6 +65,7 @@ def render_photographs(
         occlusion: share of pictures with a hand, a thing or glasses before the face.
         hair: whether heads get hair, hats and clothes.
         response: strength of the camera's own doings (white balance, blur, noise, vignette).
+        shown: (V,) in [0,1], what of the head the mask counts; all skin without it.
 
     Returns:
         Pictures, skin masks and the light.
@@ -80,7 +82,7 @@ def render_photographs(
         )
     lights = sample_lights(keys)
     axes = functional.normalize(camera.matrix[:, :, :3], dim=2)
-    scene = build_scene(model, coefficients, keys, lights, axes.mT, hair)
+    scene = build_scene(model, coefficients, keys, lights, axes.mT, hair, shown)
     image_vertices = camera.project(scene.vertices)
     samples = sample_surface(image_vertices, scene.faces, scene.part, size)
     layers, coverage = samples.resolve(shade(model, scene, lights, axes, samples, keys))

@@ -69,6 +69,7 @@ def build_scene(
     lights: Lights,
     camera_to_head: Tensor,
     hair: bool = True,
+    shown: Tensor | None = None,
 ) -> Scene:
     """Pose nothing, light everything: the mesh stays in head space, the light turns into it.
 
@@ -79,6 +80,7 @@ def build_scene(
         lights: camera frame.
         camera_to_head: (B,3,3) orthogonal, directions of the camera frame to head space.
         hair: whether to add hair, hats and clothes.
+        shown: (V,) what of the head counts as skin; the model's region without it.
     """
     vertices = model(coefficients["identity"], coefficients["expression"])
     albedo = srgb_to_linear(model.albedo(coefficients["albedo"]).clamp(0.01, 1))
@@ -94,7 +96,9 @@ def build_scene(
         albedo=albedo,
         shading=irradiance(normals, radiance),
         gloss=_gloss(model, coefficients, keys),
-        skin=regions.get("skin", ones[:, 0])[None, :, None].expand(len(keys), -1, -1),
+        skin=(regions.get("skin", ones[:, 0]) if shown is None else shown)[None, :, None].expand(
+            len(keys), -1, -1
+        ),
         density=ones.expand(len(keys), -1, -1),
         material=ones * SKIN,
         texture=model.uv,
