@@ -69,6 +69,7 @@ class _Block(nn.Module):
         self.first_norm, self.second_norm = _normalisation(before), _normalisation(after)
         self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
         self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        nn.init.zeros_(self.second.weight)  # a block starts as its shortcut
         self.shortcut: nn.Module = nn.Identity()
         if before != after or stride != 1:
             pooled = nn.AvgPool2d(stride)

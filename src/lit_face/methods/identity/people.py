@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _FREE = -1
+_START = 0.01  # only the direction counts: short ones turn quickly at first
 
 
 class PeopleTable(nn.Module):
@@ -29,7 +30,7 @@ class PeopleTable(nn.Module):
     def __init__(self, people: int, features: int, margin: float, scale: float) -> None:
         super().__init__()
         self.margin, self.scale = margin, scale
-        self.directions = nn.Parameter(torch.randn(people, features) / features**0.5)
+        self.directions = nn.Parameter(_START * torch.randn(people, features))
         self.register_buffer("numbers", torch.full((people,), _FREE))
 
     @torch.no_grad()
