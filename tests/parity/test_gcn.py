@@ -156,6 +156,7 @@ def test_generator(folder, name):
         variant,
         is_wide=bool(golden["wide"]),
         bottleneck=int(golden["z_dim"]),
+        residual=False,
     )
     set_generator(generator, golden, variant)
     theirs = sum(array.size for key, array in golden.items() if key.startswith("mesh_generator/"))

@@ -19,6 +19,7 @@ from lit_face.morphable_models.mesh_hierarchy import EdgeWeights, MeshHierarchy
 
 Variant = Literal["resnet", "normal"]
 INPUT_CHANNELS = 7  # coarse colour, sampled colour where seen, seen
+_LARGEST = 0.99  # coarse colour to which something can be added
 SEED_CHANNELS = 32  # a vertex of the coarsest level, where the decoder starts
 
 
@@ -120,6 +121,8 @@ class MeshGenerator(nn.Module):
         is_wide: more channels.
         bottleneck: size of the vector in the middle of the refiner of 'normal'.
         edge_weights: of the Laplacians, see `adjacency`.
+        residual: the fine colours are the coarse ones plus what is learnt, and start as these; else
+            they are learnt from nothing, as in the reference.
         persistent: whether the state_dict holds the matrices. A method in training, which has the
             hierarchy, leaves them out.
 
@@ -137,6 +140,7 @@ class MeshGenerator(nn.Module):
         is_wide: bool = False,
         bottleneck: int = 512,
         edge_weights: EdgeWeights = "reference",
+        residual: bool = True,
         persistent: bool = False,
     ) -> None:
         super().__init__()
@@ -146,7 +150,9 @@ class MeshGenerator(nn.Module):
             "is_wide": is_wide,
             "bottleneck": bottleneck,
             "edge_weights": edge_weights,
+            "residual": residual,
         }
+        self.residual = residual
         if variant not in get_args(Variant):
             raise ValueError(f"variant should be 'resnet' or 'normal', found {variant!r}.")
         if len(hierarchy.sizes) < 2:
@@ -161,6 +167,8 @@ class MeshGenerator(nn.Module):
             else BottleneckRefiner(levels, bottleneck)
         )
         self.combine = ChebyshevConv(6, 3, levels.laplacian[0])
+        if residual:
+            nn.init.zeros_(self.combine.weight)
         self.shape = HierarchyShape.of(levels)
         if persistent:
             for module in self.modules():
@@ -183,9 +191,9 @@ class MeshGenerator(nn.Module):
     def persistent_copy(self) -> MeshGenerator:
         """Return a copy whose state_dict holds everything."""
         copy = MeshGenerator(self.shape, **self.options, persistent=True)
-        shared = {"remove_duplicate": False}  # layers of a level share its Laplacian
-        state = dict(self.named_buffers(**shared)) | dict(self.named_parameters(**shared))
-        copy.load_state_dict(state)
+        # Layers of a level share its Laplacian.
+        buffers = dict(self.named_buffers(remove_duplicate=False))
+        copy.load_state_dict(buffers | dict(self.named_parameters()))
         return copy.to(self.twin.device)
 
     def forward(self, embedding: Tensor, features: Tensor) -> GeneratedColours:
@@ -207,7 +215,11 @@ class MeshGenerator(nn.Module):
             )
         decoded = self.decoder(embedding)
         refined = self.refiner(features.transpose(0, 1).contiguous())
-        colours = torch.tanh(self.combine(torch.cat([decoded, refined], dim=-1)))
+        combined = self.combine(torch.cat([decoded, refined], dim=-1))
+        if self.residual:
+            coarse = features[..., :3].transpose(0, 1).float()
+            combined = combined + torch.atanh(coarse.clamp(-_LARGEST, _LARGEST))
+        colours = torch.tanh(combined)
         parts = (colours, decoded, refined)
         return GeneratedColours(*(part[self.twin].transpose(0, 1) for part in parts))
 

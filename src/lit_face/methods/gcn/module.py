@@ -51,7 +51,8 @@ class GCNModule(pl.LightningModule):
         objective: 'released', as the authors' code, or 'paper'; see `README.md`.
         ramp_epochs: epochs until the photo counts in full; None for 5.
         clip: largest norm of each parameter's gradient, of the generator.
-        depth_test: see `MeshRefiner`.
+        delit: see `MeshRefiner`.
+        depth_test: likewise.
         interpolation: likewise.
     """
 
@@ -77,6 +78,7 @@ class GCNModule(pl.LightningModule):
         objective: Objective = "released",
         ramp_epochs: float | None = None,
         clip: float = 5.0,
+        delit: bool = True,
         depth_test: bool = True,
         interpolation: Mode = "bilinear",
     ) -> None:
@@ -94,7 +96,7 @@ class GCNModule(pl.LightningModule):
         face: Any = coarse(morphable_model)
         size = face.network.feature_size + (0 if embedder is None else feature_size(embedder))
         mesh = generator(hierarchy(morphable_model), size)
-        self.refiner = MeshRefiner(face, mesh, embedder, depth_test, interpolation)
+        self.refiner = MeshRefiner(face, mesh, embedder, delit, depth_test, interpolation)
         self.critic = critic if is_adversarial else None
         pairs = mirror_pairs(morphable_model.mean)
         self.register_buffer("pairs", pairs, persistent=False)

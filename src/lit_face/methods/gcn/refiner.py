@@ -22,6 +22,8 @@ from lit_face.rendering.renderer import normals_to_camera
 from lit_face.rendering.shade import sh_shading
 from lit_face.types import Reconstruction
 
+_DARK = 0.1  # shading below which light is not taken out in full
+
 
 @dataclass(frozen=True, eq=False)
 class Observed:
@@ -54,6 +56,12 @@ class Observed:
         return 2 * linear_to_srgb(linear).clamp(0, 1) - 1
 
     @fp32_region()
+    def unlit(self, colours: Tensor) -> Tensor:
+        """Return the albedo (B,V,3) of lit colours, clipped; where it is dark it is uncertain."""
+        linear = srgb_to_linear((colours.float() + 1) / 2) / self.shading.clamp(min=_DARK)
+        return 2 * linear_to_srgb(linear).clamp(0, 1) - 1
+
+    @fp32_region()
     def picture(self, lit: Tensor, photo: Tensor) -> Tensor:
         """Lay lit colours (B,V,3) over the photo (B,3,H,W) in [0,1]; returns its kind."""
         drawn = self.fragments.to_image(self.fragments.interpolate((lit + 1) / 2))
@@ -69,6 +77,8 @@ class MeshRefiner(nn.Module):
         generator: see `MeshGenerator`.
         embedder: identity network whose features the decoder gets beside the regressor's, and that
             judges in the identity loss; it stays as it is. None: the regressor's alone.
+        delit: the generator sees the photo's colours without the photo's light (albedo by the
+            coarse face's light), not as they are; the reference shows them as they are.
         depth_test: what another part of the face hides is not sampled; the reference does.
         interpolation: of sampled colours: 'bilinear', or 'nearest' as in the reference.
     """
@@ -78,6 +88,7 @@ class MeshRefiner(nn.Module):
         coarse: nn.Module,
         generator: MeshGenerator,
         embedder: nn.Module | None = None,
+        delit: bool = True,
         depth_test: bool = True,
         interpolation: Mode = "bilinear",
     ) -> None:
@@ -85,7 +96,7 @@ class MeshRefiner(nn.Module):
         self.coarse = coarse.requires_grad_(False).eval()
         self.generator = generator
         self.embedder = None if embedder is None else embedder.requires_grad_(False).eval()
-        self.depth_test, self.interpolation = depth_test, interpolation
+        self.delit, self.depth_test, self.interpolation = delit, depth_test, interpolation
 
     @property
     def config(self) -> dict[str, Any]:
@@ -97,6 +108,7 @@ class MeshRefiner(nn.Module):
             "coarse": coarse.config,
             "generator": self.generator.config,
             "embedder": None if embedder is None else embedder.config,
+            "delit": self.delit,
             "depth_test": self.depth_test,
             "interpolation": self.interpolation,
         }
@@ -108,6 +120,7 @@ class MeshRefiner(nn.Module):
             coarse.persistent_copy(),
             self.generator.persistent_copy(),
             self.embedder,
+            self.delit,
             self.depth_test,
             self.interpolation,
         )
@@ -134,7 +147,9 @@ class MeshRefiner(nn.Module):
 
     def forward(self, observed: Observed) -> GeneratedColours:
         """Return fine albedo, sRGB values in [-1,1], with the two parts that it is made of."""
-        features = torch.cat([observed.coarse, observed.sampled, observed.seen[..., None]], dim=-1)
+        seen = observed.seen[..., None]
+        sampled = observed.unlit(observed.sampled) * seen if self.delit else observed.sampled
+        features = torch.cat([observed.coarse, sampled, seen], dim=-1)
         colours: GeneratedColours = self.generator(observed.embedding, features)
         return colours
 
