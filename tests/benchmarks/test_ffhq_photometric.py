@@ -1,6 +1,7 @@
 """The benchmark on the smallest miniature, with methods whose errors are known."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from lit_face.benchmarks.photometric_baselines import MeanFace
 from lit_face.benchmarks.photometric_render import render
 from lit_face.benchmarks.photometric_samples import with_failures_filled
 from lit_face.geometry.cameras import AffineCamera
+from lit_face.geometry.five_points import five_point_box, five_points, standard_points
 from lit_face.geometry.uv import uv_resampling
 from lit_face.metrics.photometric import masked_l1
 from lit_face.rendering.color import linear_to_srgb
@@ -274,3 +276,24 @@ def _material(face):
     from lit_face.rendering.material import Material
 
     return Material(**{name: face.textures[name] for name in ("diffuse", "specular", "roughness")})
+
+
+def test_crops_and_the_mean_face_are_aligned_as_the_method_says(benchmark):
+    """By five points: both have those of the benchmark's mean face where Deep3D has them."""
+    standard = standard_points(
+        five_points(benchmark.model.landmarks(benchmark.model.mean[None]))[0]
+    )
+
+    benchmark._align_as(SimpleNamespace(alignment="five_points", standard_points=standard))
+    batch = next(benchmark._batches(benchmark.dataset, [0, 1, 2], 224, "cpu"))
+    box = five_point_box(five_points(batch.landmarks[..., :2]), standard)
+    assert_close(box.centre, torch.full((3, 2), 111.5), atol=0.01, rtol=0)
+    assert_close(box.size, torch.full((3,), 223.0), atol=0.05, rtol=0)
+    face = MeanFace(benchmark.model, 1.6, alignment="five_points")(batch)
+    found = five_points(face.landmarks[..., :2])
+    expected = 111.5 + 102 * standard[:, :2] * torch.tensor([1.0, -1.0])
+    assert_close(found, expected.expand(3, 5, 2), atol=0.01, rtol=0)
+    benchmark._align_as(Oracle)  # has no alignment
+    again = next(benchmark._batches(benchmark.dataset, [0, 1, 2], 224, "cpu"))
+    size = (again.landmarks[..., :2].amax(1) - again.landmarks[..., :2].amin(1)).mean(1)
+    assert_close(size, torch.full((3,), 223 / 1.6), atol=0.01, rtol=0)

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_face.data.transforms import Alignment
 from lit_face.geometry.cameras import AffineCamera, PerspectiveCamera
+from lit_face.geometry.five_points import five_point_box, five_points, standard_points
 from lit_face.geometry.rotations import matrix_to_euler
 from lit_face.geometry.uv import points_to_surface
 from lit_face.metrics.nme import nme
@@ -58,7 +60,11 @@ def camera_angles_deg(camera: AffineCamera | PerspectiveCamera) -> np.ndarray:
 
 
 def mean_face(
-    model: MorphableModel, points: SurfacePoints, batch: FaceBatch, margin: float
+    model: MorphableModel,
+    points: SurfacePoints,
+    batch: FaceBatch,
+    margin: float,
+    alignment: Alignment = "box",
 ) -> Reconstruction:
     """Reconstruct every face as the mean face, upright and frontal, where the crop expects a face.
 
@@ -67,12 +73,18 @@ def mean_face(
         points: the vertices to return.
         batch: crops whose landmarks' box fills 1 / margin of the image.
         margin: of the crop.
+        alignment: of the crop; unless it is 'box' the crop is taken for Deep3D's, without margin.
     """
     height, width = batch.image.shape[-2:]
     landmarks = model.landmarks(model.mean[None])[0]
-    low, high = landmarks[:, :2].amin(dim=0), landmarks[:, :2].amax(dim=0)
-    scale = (height / margin) / (high - low).mean()
-    centre = (low + high) / 2
+    if alignment == "box":
+        low, high = landmarks[:, :2].amin(dim=0), landmarks[:, :2].amax(dim=0)
+        scale = (height / margin) / (high - low).mean()
+        centre = (low + high) / 2
+    else:
+        flat = five_points(landmarks)
+        shown = five_point_box(flat[None, :, :2], standard_points(flat))  # 1 pixel a mm
+        scale, centre = (height - 1) / shown.size[0], shown.centre[0]
     flip = model.mean.new_tensor([1.0, -1.0, -1.0])
     middle = model.mean.new_tensor([(width - 1) / 2, (height - 1) / 2, 0.0])
     offset = middle - scale * flip * torch.cat([centre, centre.new_zeros(1)])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from lit_face.benchmarks.photometric_baselines import MeanFace
@@ -34,7 +35,7 @@ from lit_face.data.ffhq_truth import FFHQTruth, TrueFaces, has_truth
 from lit_face.data.fitted import collate
 from lit_face.data.miniature_ffhq import miniature_ffhq
 from lit_face.data.skin_masks import SkinMasker
-from lit_face.data.transforms import FaceTransform
+from lit_face.data.transforms import Alignment, FaceTransform
 from lit_face.geometry.cameras import AffineCamera
 from lit_face.metrics.photometric import PerceptualDistance
 from lit_face.morphable_models.base import MorphableModel
@@ -102,6 +103,8 @@ class FFHQPhotometricBenchmark:
         self.truth = FFHQTruth(folder) if has_truth(folder) else None
         self.is_miniature = self.truth is not None
         self.model = morphable_model if self.truth is None else self.truth.model
+        self._alignment: Alignment = "box"
+        self._standard: Tensor | None = None
 
     @torch.no_grad()
     def run(
@@ -110,13 +113,15 @@ class FFHQPhotometricBenchmark:
         """Evaluate a method whose `predict_step(FaceBatch)` returns a `Reconstruction`.
 
         Args:
-            method: in evaluation mode, on `device`.
+            method: in evaluation mode, on `device`. Crops are aligned as its `alignment` says, by
+                its `standard_points` where that is 'five_points' (see `FaceTransform`).
             image_size: side of the crops that it takes, pixels.
             device: where to compute.
         """
         self.model.to(device)
+        self._align_as(method)
         measure, missing = self._measure(device)
-        mean_face = MeanFace(self.model, MARGIN)
+        mean_face = MeanFace(self.model, MARGIN, alignment=self._alignment)
         count = min(_CALIBRATION, len(self.training))
         items = np.linspace(0, len(self.training) - 1, count).astype(int).tolist()
         mean_face.calibrate(self._batches(self.training, items, image_size, device))
@@ -137,6 +142,10 @@ class FFHQPhotometricBenchmark:
         ranking = self._ranking(joined)
         result.pictures.update(self._examples(method, measure, ranking, image_size, device))
         return result
+
+    def _align_as(self, method: Any) -> None:
+        self._alignment = getattr(method, "alignment", "box")
+        self._standard = method.standard_points if self._alignment == "five_points" else None
 
     def _measure(self, device: str | torch.device) -> tuple[PhotometricErrors, list[str]]:
         """Return what measures, and sentences about what cannot be measured here."""
@@ -162,7 +171,9 @@ class FFHQPhotometricBenchmark:
         image_size: int,
         device: str | torch.device,
     ) -> Iterator[FaceBatch]:
-        transform = FaceTransform.for_evaluation(image_size, margin=MARGIN)
+        transform = FaceTransform.for_evaluation(
+            image_size, MARGIN, alignment=self._alignment, standard_points=self._standard
+        )
         samples: Dataset[Any] = dataset if self.truth is None else WithCamera(dataset, self.truth)
         loader: DataLoader[Any] = DataLoader(
             Subset(samples, items),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lit_face.benchmarks.face_errors import SurfacePoints, mean_face
 from lit_face.benchmarks.photometric_render import render
+from lit_face.data.transforms import Alignment
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.uv import uv_resampling
 from lit_face.morphable_models.base import MorphableModel
@@ -34,11 +35,13 @@ class MeanFace:
         model: gives shape, diffuse and specular albedo.
         margin: of the crops.
         exposure: radiance of the light, see `calibrate`.
+        alignment: of the crops, see `mean_face`.
     """
 
     model: MorphableModel
     margin: float
     exposure: float = 1.0
+    alignment: Alignment = "box"
 
     def __post_init__(self) -> None:
         model = self.model
@@ -54,7 +57,7 @@ class MeanFace:
     def __call__(self, batch: FaceBatch) -> Reconstruction:
         """Return the mean face under white frontal light, radiance `exposure` (1 - z)."""
         count, device = len(batch), batch.image.device
-        face = mean_face(self.model, self._points, batch, self.margin)
+        face = mean_face(self.model, self._points, batch, self.margin, self.alignment)
         light = torch.zeros(count, BANDS * BANDS, 3, device=device)
         light[:, 0] = self.exposure * math.sqrt(4 * math.pi)
         light[:, 3] = -self.exposure * math.sqrt(4 * math.pi / 3)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lit_face.geometry.five_points import five_point_box
 from lit_face.geometry.precision import fp32_region
 from lit_face.geometry.sampling import warp_image
 from lit_face.geometry.similarity2d import apply_similarity, box_of_points, box_to_crop
@@ -31,6 +32,17 @@ def crop_matrices(boxes: Tensor, margin: float, crop_size: int) -> Tensor:
     """
     box = box_of_points(boxes.view(-1, 2, 2), margin)
     return box_to_crop(box._replace(size=box.size.clamp(min=1.0)), crop_size)
+
+
+def five_point_matrices(points: Tensor, standard: Tensor, crop_size: int) -> Tensor:
+    """Return (N,3,3): pixels of the photo to pixels of Deep3D's crop.
+
+    Args:
+        points: (N,5,2) pixels of the photo.
+        standard: (5,3) decimetres, see `lit_face.geometry.five_points`.
+        crop_size: pixels.
+    """
+    return box_to_crop(five_point_box(points, standard.to(points)), crop_size)
 
 
 def cut_out(photo: NDArray[np.uint8], matrix: Tensor, crop_size: int) -> Tensor:

@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lit_face.geometry.five_points import five_points
 from lit_face.geometry.pose import camera_angles
 from lit_face.geometry.similarity2d import apply_similarity
 from lit_face.inference.crops import (
     crop_matrices,
     cut_out,
     cut_out_mask,
+    five_point_matrices,
     to_photo,
     visibility_in_photos,
 )
@@ -62,7 +64,10 @@ class FaceModel:
 
     Args:
         predictor: crops (B,3,S,S) in [0,1] to a Reconstruction in their pixels; with `image_size`
-            (S) and `margin` (side of the crop over the size of the landmarks' box).
+            (S) and `margin` (side of the crop over the size of the landmarks' box). One with
+            `alignment` 'five_points' and `standard_points` (5,3) gets Deep3D's crop instead
+            (`lit_face.geometry.five_points`) where points are known: the finder's, or after a
+            first pass by the box the network's own.
         finder: finds faces; None is OpenCV's cascades.
         device: 'cpu', 'cuda', 'mps', or 'auto' for what is there.
         passes: 2 crops a second time, around the landmarks that the first pass found; 1 trusts the
@@ -96,6 +101,7 @@ class FaceModel:
         fused = getattr(predictor, "fused", lambda: predictor)  # a quicker copy, where there is one
         self.predictor = fused().eval().to(self.device)
         self.passes, self.precision = passes, precision
+        _check_alignment(self.predictor)
         if refinement is not None and not hasattr(self.predictor, "refine"):
             raise ValueError(
                 f"refine: {type(predictor).__name__} cannot be refined; take a checkpoint of a "
@@ -179,18 +185,35 @@ class FaceModel:
         predictor: Any = self.predictor
         if getattr(predictor, "starts_from_landmarks", False):
             return self._refined(photos, detections, boxes, None, sizes)
-        result = self._run(self._crop(photos, boxes))
+        points = _given_five_points(detections)
+        given = points.isfinite().all(-1).all(-1)
+        result = self._run(self._crop(photos, boxes, points))
         for _ in range(self.passes - 1):
-            boxes = _boxes_again(boxes, result.landmarks[..., :2])
-            result = self._run(self._crop(photos, boxes))
+            if self._is_aligned and given.all():
+                break
+            found = result.landmarks[..., :2]
+            again, usable = _boxes_again(found)
+            boxes = torch.where(usable[:, None], again, boxes)
+            points = torch.where((usable & ~given)[:, None, None], five_points(found), points)
+            result = self._run(self._crop(photos, boxes, points))
         if self.refinement is not None:
             return self._refined(photos, detections, boxes, result.landmarks[..., :2], sizes)
         return faces_of(result, detections, sizes)
 
-    def _crop(self, photos: list[Picture], boxes: Tensor) -> _Crops:
+    @property
+    def _is_aligned(self) -> bool:
+        return getattr(self.predictor, "alignment", "box") == "five_points"
+
+    def _crop(self, photos: list[Picture], boxes: Tensor, points: Tensor | None = None) -> _Crops:
+        """Cut faces out by their boxes (B,4), or by five points (B,5,2) that are not NaN."""
         predictor: Any = self.predictor
         size = int(predictor.image_size)
         matrices = crop_matrices(boxes, float(predictor.margin), size)
+        if self._is_aligned and points is not None:
+            standard = predictor.standard_points.detach().cpu()
+            known = points.isfinite().all(-1).all(-1)[:, None, None]
+            aligned = five_point_matrices(points.nan_to_num(), standard, size)
+            matrices = torch.where(known, aligned, matrices)
         crops = [
             cut_out(photo, matrix, size) for photo, matrix in zip(photos, matrices, strict=True)
         ]
@@ -272,11 +295,35 @@ def _masks(detections: Sequence[Detection], crops: _Crops) -> Tensor | None:
     return torch.cat(cut).to(crops.images) if len(cut) == len(masks) else None
 
 
-def _boxes_again(boxes: Tensor, landmarks: Tensor) -> Tensor:
-    """Return the boxes of landmarks (B,68,2); where they are no use, the boxes as they were."""
+def _check_alignment(predictor: Any) -> None:
+    alignment = getattr(predictor, "alignment", "box")
+    is_known = alignment == "box" or (
+        alignment == "five_points" and tuple(predictor.standard_points.shape) == (5, 3)
+    )
+    if not is_known:
+        raise ValueError(
+            f"{type(predictor).__name__}: alignment should be 'box', or 'five_points' with "
+            f"standard_points (5,3); found {alignment!r}."
+        )
+
+
+def _given_five_points(detections: Sequence[Detection]) -> Tensor:
+    """Return a finder's five points (B,5,2), of its 68 where it has them; NaN where neither."""
+    rows = torch.full((len(detections), 5, 2), torch.nan)
+    for row, detection in enumerate(detections):
+        if detection.landmarks is not None:
+            found = torch.as_tensor(detection.landmarks, dtype=torch.float32)
+            rows[row] = five_points(found[:, :2])
+        elif detection.five_points is not None:
+            rows[row] = torch.as_tensor(detection.five_points, dtype=torch.float32)
+    return rows
+
+
+def _boxes_again(landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the boxes (B,4) of landmarks (B,68,2), and which of them (B,) are of any use."""
     again = torch.cat([landmarks.amin(1), landmarks.amax(1)], dim=1)
     usable = again.isfinite().all(1) & ((again[:, 2:] - again[:, :2]).amin(1) >= 2)
-    return torch.where(usable[:, None], again, boxes)
+    return again, usable
 
 
 def given_boxes(rows: Any) -> list[Detection]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lit_face.geometry.five_points import five_points
 from lit_face.inference.crops import crop_matrices, cut_out
 from lit_face.inference.face import Face
 from lit_face.inference.finders.base import Detection, Picture, box_of_landmarks, overlap
@@ -194,8 +195,7 @@ class FaceTracker:
     def _update(
         self, track: _Track, face: Face, state: State, frame: Picture, time: float
     ) -> TrackedFace:
-        box = box_of_landmarks(face.landmarks.astype(np.float64))
-        track.detection = Detection(box, face.confidence)
+        track.detection = _detection(face)
         track.thumbnail = thumbnail(frame, track.detection)
         smooth = face if track.smoother is None else track.smoother(face, time)
         return TrackedFace(track.number, state, smooth, face)
@@ -206,8 +206,15 @@ def _detection_of(face: Face) -> Detection | None:
     points = face.landmarks.astype(np.float64)
     if not np.isfinite(points).all():
         return None
-    detection = Detection(box_of_landmarks(points), face.confidence)
+    detection = _detection(face)
     return detection if detection.size >= _SMALLEST else None
+
+
+def _detection(face: Face) -> Detection:
+    """Return where a face is, for the crop of the next frame: no finder's landmarks to fit to."""
+    points = face.landmarks.astype(np.float64)
+    five = five_points(torch.from_numpy(points[:, :2])).numpy()
+    return Detection(box_of_landmarks(points), face.confidence, five_points=five)
 
 
 def _alike(size: float, other: float) -> bool:

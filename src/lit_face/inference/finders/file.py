@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from lit_face.inference.finders.base import Detection, Picture, box_of_landmarks
+from lit_face.inference.finders.base import (
+    Detection,
+    Picture,
+    Points,
+    box_of_five_points,
+    box_of_landmarks,
+)
 
+_FACE = {"box", "landmarks", "five_points"}
 _EDGES = ("left", "top", "right", "bottom")
 
 
@@ -22,7 +29,9 @@ class FileFinder:
     `summary.csv` of a run is such a file. Or photo, x0, y0, ..., x67, y67: the 68 landmarks.
 
     JSON: {"a.jpg": [{"box": [left, top, right, bottom], "confidence": 0.9},
-    {"landmarks": [[x, y], ...]}], ...}, landmarks in iBUG order, 68 of them.
+    {"landmarks": [[x, y], ...]}], ...}, landmarks in iBUG order, 68 of them; or "five_points":
+    eyes, nose and corners of the mouth, left before right as they lie in the picture, from which
+    the box is estimated unless it is there too.
 
     `photo` is the name of the file, or as much of the path before it as makes it unique. Pixels;
     the first pixel's centre is (0, 0). Boxes are the tight ones of the 68 landmarks.
@@ -108,19 +117,29 @@ def _read_json(file: Path) -> list[tuple[str, Detection]]:
 
 
 def _detection(entry: Any, where: str) -> Detection:
-    if not isinstance(entry, dict) or not ({"box", "landmarks"} & set(entry)):
-        raise ValueError(f"{where}: a face should have 'box' or 'landmarks'.")
+    if not isinstance(entry, dict) or not (_FACE & set(entry)):
+        raise ValueError(f"{where}: a face should have 'box' or 'landmarks', or 'five_points'.")
     try:
         confidence = float(entry.get("confidence", 1.0))
-        points, values = None, entry.get("box")
+        points = five = None
+        values = entry.get("box")
         if "landmarks" in entry:
-            points = np.asarray(entry["landmarks"], dtype=np.float64)
-            if points.shape not in ((68, 2), (68, 3)) or not np.isfinite(points).all():
-                raise ValueError(f"landmarks should be 68 finite points, found {points.shape}")
-            points, values = points[:, :2], box_of_landmarks(points)
+            points = _points(entry, "landmarks", 68)
+            values = box_of_landmarks(points)
+        elif "five_points" in entry:
+            five = _points(entry, "five_points", 5)
+            values = box_of_five_points(five) if values is None else values
         left, top, right, bottom = (float(value) for value in values or ())
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}.") from error
     if not (right > left and bottom > top) or not np.isfinite([left, top, right, bottom]).all():
         raise ValueError(f"{where}: a box should have right > left and bottom > top.")
-    return Detection((left, top, right, bottom), min(max(confidence, 0.0), 1.0), points)
+    sure = min(max(confidence, 0.0), 1.0)
+    return Detection((left, top, right, bottom), sure, points, five_points=five)
+
+
+def _points(entry: dict[str, Any], name: str, count: int) -> Points:
+    points = np.asarray(entry[name], dtype=np.float64)
+    if points.shape not in ((count, 2), (count, 3)) or not np.isfinite(points).all():
+        raise ValueError(f"{name} should be {count} finite points, found {points.shape}")
+    return points[:, :2]

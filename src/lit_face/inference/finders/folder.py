@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from lit_face.data.ffhq_records import read_mask, read_points
-from lit_face.inference.finders.base import Detection, Picture, box_of_landmarks
+from lit_face.data.five_point_files import read_points_file
+from lit_face.inference.finders.base import (
+    Detection,
+    Picture,
+    box_of_five_points,
+    box_of_landmarks,
+)
 
 _MASKS = (".png", ".npy")
 
@@ -15,9 +22,11 @@ _MASKS = (".png", ".npy")
 class FolderFinder:
     """Reads the face of `NAME.jpg` from `NAME.npy` in a folder of landmarks, one face a photo.
 
-    Landmarks are arrays (68,2) or (68,3), iBUG order, in pixels of the photo's file; masks are
-    `NAME.png` or `NAME.npy`, not 0 where there is skin, of the photo's proportions. Photos without
-    a file of landmarks have no face.
+    Landmarks are arrays (68,2) or (68,3), iBUG order, in pixels of the photo's file. Where there is
+    no array, `NAME.txt` has five lines 'x y': left eye, right eye, nose, left and right corner of
+    the mouth, as they lie in the picture; the box is estimated from them (`box_of_five_points`).
+    Masks are `NAME.png` or `NAME.npy`, not 0 where there is skin, of the photo's proportions.
+    Photos without a file of landmarks have no face.
 
     Args:
         landmarks: folder; photos in folders below the input have their files in such folders here.
@@ -48,14 +57,19 @@ class FolderFinder:
         """
         if path is None:
             raise ValueError("finder=folder needs photos that are files, to look up their names.")
-        file = _of_photo(self.landmarks, path, (".npy",))
+        file = _of_photo(self.landmarks, path, (".npy", ".txt"))
         if file is None:
             return []
         height, width = image.shape[:2]
-        points = read_points(file, None, 1.0, (width, height))
-        left, top, right, bottom = (float(edge) for edge in box_of_landmarks(points))
-        mask = None if self.masks is None else self._mask(self.masks, path, (height, width))
-        return [Detection((left, top, right, bottom), 1.0, points, mask)]
+        if file.suffix == ".txt":
+            five = read_points_file(file)
+            found = Detection(box_of_five_points(five), five_points=five)
+        else:
+            points = read_points(file, None, 1.0, (width, height))
+            found = Detection(box_of_landmarks(points), landmarks=points)
+        if self.masks is not None:
+            found = replace(found, skin_mask=self._mask(self.masks, path, (height, width)))
+        return [found]
 
     @staticmethod
     def _mask(folder: Path, path: Path, size: tuple[int, int]) -> Picture:
