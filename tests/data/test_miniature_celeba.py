@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lit_face.data.celeba_layout import read_five_points
 from lit_face.data.celeba_skin import CelebASkinDataset
 from lit_face.data.ffhq_truth import FFHQTruth, has_truth
+from lit_face.data.five_point_files import read_points_list
 from lit_face.data.miniature_celeba import make_crops, miniature_celeba, plan_pictures
 from lit_face.data.miniature_ffhq import plan_pictures as plan_ffhq
 from lit_face.geometry.five_points import five_point_box, five_points, standard_points
@@ -38,7 +38,7 @@ def test_layout_is_the_real_one(folder):
 
 
 def test_the_lists_points_are_on_the_aligned_pictures_eyes(folder):
-    points = read_five_points(folder / "list_landmarks_align_celeba.txt")
+    points = read_points_list(folder / "list_landmarks_align_celeba.txt")
     assert list(points) == [f"{number:06d}" for number in range(1, 13)]
     for row in points.values():
         assert np.abs(row[:2].mean(0) - [89, 111.5]).max() <= 1

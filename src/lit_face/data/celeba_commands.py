@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lit_face.data.celeba_conversion import import_packed, pack
+from lit_face.data.celeba_cropping import CropSources, crop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,4 +45,23 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--names", type=Path, help="image_train.txt: a name a line, in order")
     importing.add_argument("--lists", type=Path, help="folder of identity_CelebA.txt")
     importing.set_defaults(run=lambda g: import_packed(g.file, g.out, g.names, g.lists))
+    _add_crop(commands.add_parser("crop", help="photos and five points into aligned RGBA crops"))
     return parser
+
+
+def _add_crop(cropping: argparse.ArgumentParser) -> None:
+    cropping.add_argument("photos", type=Path, help="folder of pictures")
+    cropping.add_argument("points", type=Path, help="list_landmarks_align_celeba.txt, or a folder")
+    cropping.add_argument("out", type=Path, help="folder to write")
+    cropping.add_argument("--masks", type=Path, help="folder of skin masks, NAME.png or NAME.npy")
+    cropping.add_argument("--selfie", type=Path, help="mediapipe's segmenter makes the masks")
+    cropping.add_argument("--landmarks", type=Path, help="folder of 68 points, NAME.npy")
+    cropping.add_argument("--standard", type=Path, help="five points of another mean face, .npy")
+    cropping.add_argument("--max-rejected", type=float, default=0.01, help="share of bad photos")
+    cropping.set_defaults(run=_crop)
+
+
+def _crop(given: Any) -> int:
+    sources = CropSources(given.masks, given.selfie, given.landmarks)
+    standard = None if given.standard is None else np.load(given.standard, allow_pickle=False)
+    return crop(given.photos, given.points, given.out, sources, standard, given.max_rejected)

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lit_face.data.errors import DatasetNotFoundError
 from lit_face.data.index import FileStats, scan_files
 
@@ -95,31 +92,6 @@ def read_lists(folder: Path) -> tuple[Mapping[str, int] | None, Mapping[str, int
     return person, split
 
 
-def read_five_points(file: Path) -> dict[str, NDArray[np.float64]]:
-    """Read `list_landmarks_align_celeba.txt`: stem -> five points (5,2), pixels.
-
-    The two lines of heading may be absent. CelebA's left is the viewer's.
-
-    Raises:
-        ValueError: names the line that has no ten numbers.
-    """
-    found = {}
-    for place, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        name, *rest = line.split() or [""]
-        if not rest or (place <= 2 and not _is_number(rest[0])):
-            continue
-        try:
-            points = np.array([float(value) for value in rest], np.float64).reshape(5, 2)
-        except ValueError as error:
-            raise ValueError(
-                f"{file}, line {place}: expected a name and ten numbers, found '{line[:80]}'."
-            ) from error
-        found[PurePosixPath(name).stem] = points
-    if not found:
-        raise ValueError(f"{file}: no line with a name and ten numbers.")
-    return found
-
-
 def _numbers(file: Path) -> dict[str, int]:
     found = {}
     for place, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
@@ -133,14 +105,6 @@ def _numbers(file: Path) -> dict[str, int]:
                 f"{file}, line {place}: expected '000001.jpg 2880', found '{line[:80]}'."
             ) from error
     return found
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _inside(root: Path) -> str:
