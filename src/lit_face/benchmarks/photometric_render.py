@@ -17,7 +17,7 @@ from lit_face.types import FaceBatch, Reconstruction
 
 _BATCHED = (
     "image_vertices", "vertices", "landmarks", "visibility", "camera", "light", "coefficients",
-    "textures",
+    "textures", "vertex_colors",
 )  # fmt: skip
 
 

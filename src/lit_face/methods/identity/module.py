@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from lit_face.types import FaceBatch, required
 # One stream a purpose, beside those of lit_face.data.transforms.
 _POINTS, _HIDE, _MIRROR, _SHARPNESS = range(800, 804)
 _PANEL_NEIGHBOURS = 3
+_FOLDS = 3
 
 
 class IdentityModule(pl.LightningModule):
@@ -46,6 +48,8 @@ class IdentityModule(pl.LightningModule):
             are known without what is around them.
         mirror: probability of mirroring.
         smallest_side: pictures are blurred as if of this many pixels, or sharper; 112 for none.
+        left_out: 0, 1 or 2: a third of the training people, by their numbers, from whom nothing is
+            learnt, so that two networks need not know the same people; None learns from all.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"image", "landmarks", "person"})
@@ -64,20 +68,29 @@ class IdentityModule(pl.LightningModule):
         hide: float = 0.5,
         mirror: float = 0.5,
         smallest_side: int = ARCFACE_SIZE,
+        left_out: int | None = None,
     ) -> None:
         super().__init__()
+        if left_out not in (None, *range(_FOLDS)):
+            raise ValueError(f"left_out should be 0, 1, 2 or null, found {left_out}.")
         if not 8 <= smallest_side <= ARCFACE_SIZE:
             raise ValueError(f"smallest_side should be 8 to {ARCFACE_SIZE}, found {smallest_side}.")
         self.network = network
         self.table = PeopleTable(people, features, margin, scale)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.point_noise, self.hide, self.mirror = point_noise, hide, mirror
-        self.smallest_side = smallest_side
+        self.smallest_side, self.left_out = smallest_side, left_out
         self.val_faces, self.val_hidden, self.val_colors = (VerificationAUC() for _ in range(3))
 
-    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
-        """Return the loss of naming the people of a batch."""
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor | None:
+        """Return the loss of naming the people of a batch, None where all are left out."""
         person = required(batch.person, "person", type(self).__name__)
+        if self.left_out is not None:
+            kept = person % _FOLDS != self.left_out
+            if not bool(kept.any()):
+                return None
+            batch = replace(batch.map(lambda value: value[kept]), sample_id=[])
+            person = person[kept]
         is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         everyone: Any = self.all_gather(person) if is_shared else person
         self.table.register(everyone.flatten())
