@@ -1,14 +1,20 @@
+import json
+
 import pytest
 import torch
 
+from lit_face.cli.start import run_task
+from lit_face.config.composition import compose_config
 from lit_face.data.random import sample_keys
 from lit_face.identity import SmallEmbedder
 from lit_face.methods.identity import IdentityModule
+from lit_face.methods.identity.export import main
 from lit_face.methods.identity.people import PeopleTable
 from lit_face.metrics.identity import verification
 from lit_face.rendering.renderer import RasterRenderer
 from lit_face.types import FaceBatch
 from tests.helpers.faces import cameras, head
+from tests.helpers.runs import checkpoint
 
 
 def pictures(people, each=4, seed=0, size=64):
@@ -122,3 +128,48 @@ def test_the_panel_shows_each_face_first():
     assert picture.shape == (3 * 112, 4 * 112, 3)
     shown = torch.from_numpy(picture[112:224, :112].copy()).permute(2, 0, 1) / 127.5 - 1
     torch.testing.assert_close(shown, method._aligned(batch)[1], atol=0.01, rtol=0)
+
+
+def test_people_that_are_left_out_teach_nothing():
+    batch = pictures(3, each=2)  # 0, 1, 2
+    method = module(left_out=1, hide=0.0)
+    method.training_step(batch, 0)
+    assert method.table.numbers[:3].tolist() == [0, 2, -1]
+    only = batch.map(lambda value: value[2:4])
+    assert method.training_step(only, 0) is None
+    with pytest.raises(ValueError, match="left_out should be"):
+        module(left_out=3)
+
+
+TINY = [
+    "experiment=identity_mini", "embedder@method.network=small", "method.network.width=4",
+    "method.network.weights=null", "data.miniature_images=48", "data.batch_size=8",
+    "callbacks.panels.faces=2", "trainer.accelerator=cpu", "trainer.max_epochs=2",
+    "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1",
+]  # fmt: skip
+
+
+def train(folder, *overrides):
+    config = compose_config("train", [*TINY, *overrides])
+    config.paths.run = str(folder)
+    return run_task("lit_face.cli.training", config, folder)
+
+
+def test_a_run_is_exported_and_its_weights_load(tmp_path, capsys):
+    train(tmp_path / "whole")
+    found = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    assert {"val/auc", "val/error", "val/auc_skin", "val/auc_color"} <= set(found)
+    assert found["val/auc"] == pytest.approx(1 - found["val/error"])
+
+    file = tmp_path / "tiny.safetensors"
+    assert main([str(tmp_path / "whole"), str(file)]) == 0
+    capsys.readouterr()
+    record = json.loads(file.with_suffix(".json").read_text())
+    assert record["reached"]["val/auc"] == pytest.approx(found["val/auc"], abs=1e-4)
+    node = {key: value for key, value in record["embedder"].items() if key != "_target_"}
+    network = SmallEmbedder(**node)
+    state = checkpoint(tmp_path / "whole", "best")["state_dict"]
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, state[f"network.{name}"], rtol=2e-3, atol=1e-4)
+    assert main([str(tmp_path / "nowhere"), str(file)]) == 2
+    assert "does not exist" in capsys.readouterr().err
