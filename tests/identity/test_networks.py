@@ -11,11 +11,13 @@ from lit_face.identity import (
     ArcFaceResNet,
     FaceNet,
     SmallEmbedder,
+    feature_size,
     load_weights,
     shipped_weights,
     weights_digest,
 )
 from lit_face.identity import download as downloads
+from lit_face.inference.portable import load_portable, save_portable
 from lit_face.io.start_weights import filled_by_checkpoint
 
 # Of the published networks: iresnet of insightface; InceptionResnetV1 of facenet-pytorch, whose
@@ -200,3 +202,15 @@ def test_what_comes_with_lit_face_loads_by_its_config(name):
     network = instantiate(config.method.embedder)
     assert shipped_weights()[name].stat().st_size < 500_000
     assert network(torch.zeros(1, 3, 112, 112)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: SmallEmbedder(8, 2, 24), lambda: ArcFaceResNet(18), facenet]
+)
+def test_a_portable_folder_needs_no_file_of_weights(tmp_path, make):
+    network = make().train()
+    size = feature_size(network)
+    assert network.training
+    stored = load_portable(save_portable(network, tmp_path / "network"))
+    assert weights_digest(stored) == weights_digest(network)
+    assert feature_size(stored) == size

@@ -45,7 +45,9 @@ def mask_faces(image: Tensor, mask: Tensor, behind: Tensor | float = 0.5) -> Ten
 
 def feature_size(network: nn.Module) -> int:
     """Return the number of features of an identity network, by looking at a grey picture."""
-    parameter = next(network.parameters())
+    parameter, was_training = next(network.parameters()), network.training
     with torch.no_grad():
         grey = parameter.new_zeros(1, 3, ARCFACE_SIZE, ARCFACE_SIZE)
-        return int(network(grey).shape[1])
+        features: Tensor = network.eval()(grey)  # batch normalisation learns nothing from it
+    network.train(was_training)
+    return features.shape[1]

@@ -6,6 +6,8 @@ insightface's arcface_torch have them.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from lit_face.geometry.precision import fp32_region
@@ -33,6 +35,7 @@ class ArcFaceResNet(nn.Module):
         super().__init__()
         if depth not in _BLOCKS:
             raise ValueError(f"embedder.depth should be 18, 34, 50 or 100, found {depth}.")
+        self.depth = depth
         first, last = _CHANNELS[0], _CHANNELS[-1]
         self.conv1 = nn.Conv2d(3, first, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
@@ -50,6 +53,11 @@ class ArcFaceResNet(nn.Module):
         self.features.weight.requires_grad_(False)  # it is 1 in all published files
         if weights is not None and not weights_come_later():
             load_weights(self, weights, "embedder.weights")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values from which an empty network is built."""
+        return {"_target_": "lit_face.identity.ArcFaceResNet", "depth": self.depth}
 
     @fp32_region()
     def forward(self, face: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ and names as the files of facenet-pytorch have them, whose weights are D. Sandbe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +77,11 @@ class FaceNet(nn.Module):
                 )
             file = facenet_file() if weights is None else weights
             load_weights(self, file, "embedder.weights", ignored=("logits.",))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values from which an empty network is built, within `filled_by_checkpoint`."""
+        return {"_target_": "lit_face.identity.FaceNet", "bottleneck": self.bottleneck}
 
     @fp32_region()
     def forward(self, face: Tensor) -> Tensor:

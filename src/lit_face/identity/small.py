@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,6 +42,7 @@ class SmallEmbedder(nn.Module):
                 f"width should be a multiple of {_GROUP}, blocks and features at least 1; found "
                 f"{width}, {blocks}, {features}."
             )
+        self.options = {"width": width, "blocks": blocks, "features": features}
         sizes = [width * factor for factor in _WIDENING]
         self.stem = nn.Conv2d(3, width, 3, 2, 1)
         levels: list[nn.Module] = []
@@ -53,6 +55,11 @@ class SmallEmbedder(nn.Module):
         self.head = nn.Linear(2 * sizes[-1], features)
         if weights is not None and not weights_come_later():
             load_weights(self, weights, "embedder.weights")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values from which an empty network is built."""
+        return {"_target_": "lit_face.identity.SmallEmbedder", **self.options}
 
     def forward(self, face: Tensor) -> Tensor:
         """Map (B,3,112,112) RGB in [-1,1] to features (B,D), not normalised."""

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from lit_face.config.instantiate import ConfigError, instantiate, locate, targets
 from lit_face.io.portable_folder import is_portable_folder, read_portable, write_portable
+from lit_face.io.start_weights import filled_by_checkpoint
 
 __all__ = ["is_portable_folder", "load_portable", "save_portable"]
 
-_METHODS = "lit_face.methods."
+_NETWORKS = ("lit_face.methods.", "lit_face.identity.")
 
 
 def save_portable(
@@ -73,7 +74,8 @@ def build(
         ValueError: what is wrong with them.
     """
     _check_targets(config, trusted_modules, source)
-    network: nn.Module = instantiate(config, trusted_modules=trusted_modules)
+    with filled_by_checkpoint():
+        network: nn.Module = instantiate(config, trusted_modules=trusted_modules)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -85,7 +87,7 @@ def _check_targets(
     config: Mapping[str, Any], trusted_modules: tuple[str, ...], source: str
 ) -> None:
     """Let a config name classes of networks in lit_face's methods only."""
-    prefixes = (_METHODS, *(f"{module.rstrip('.')}." for module in trusted_modules))
+    prefixes = (*_NETWORKS, *(f"{module.rstrip('.')}." for module in trusted_modules))
     for path, name in targets(config):
         if name.startswith(prefixes):
             found = locate(name, trusted_modules)
