@@ -129,14 +129,13 @@ def checked_landmarks(points: NDArray[np.float64], name: str) -> NDArray[np.floa
 
 
 def resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return a square picture with mask (H,H,4) of another size; the mask stays 0 or 255."""
+    """Bring a square picture with mask (H,H,4) to a size; the mask becomes 0 or 255, in place."""
     side = pixels.shape[0]
     if side != size:
         how = cv2.INTER_AREA if size < side else cv2.INTER_LINEAR
         pixels = np.asarray(cv2.resize(pixels, (size, size), interpolation=how), np.uint8)
-    result = pixels.copy()
-    result[..., 3] = np.where(pixels[..., 3] > 127, 255, 0)
-    return result
+    np.multiply(pixels[..., 3] > 127, np.uint8(255), out=pixels[..., 3])
+    return pixels
 
 
 def scaled_points(points: NDArray[np.float32], size: int) -> NDArray[np.float32]:

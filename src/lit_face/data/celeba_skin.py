@@ -101,7 +101,7 @@ class CelebASkinDataset(Dataset[dict[str, Any]]):
         pixels = torch.from_numpy(self.rgba(item)).permute(2, 0, 1)
         sample: dict[str, Any] = {
             "image": pixels[:3],
-            "skin_mask": pixels[3:] // 255,
+            "skin_mask": (pixels[3:] > 0).to(torch.uint8),
             "sample_id": self.sample_ids[item],
         }
         if self.pictures.has_landmarks:
