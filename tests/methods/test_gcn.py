@@ -38,7 +38,9 @@ def module(seed=0, **options):
 
 def quiet(method):
     logged = {}
-    method.log = lambda name, value, **_: logged.__setitem__(name, float(value))
+    method.log = lambda name, value, **_: logged.__setitem__(
+        name, float(torch.as_tensor(value).detach())
+    )
     method.log_dict = lambda values, **_: logged.update(values)
     return logged
 
@@ -46,7 +48,7 @@ def quiet(method):
 @pytest.fixture(scope="module")
 def batch():
     """Frontal faces that lie where the untrained regressor puts its mean face."""
-    return faces(3, size=SIZE, yaw_deg=0.0)
+    return faces(2, size=SIZE, yaw_deg=0.0)
 
 
 def test_the_refiner_learns_the_photos_colours(batch):
@@ -54,7 +56,7 @@ def test_the_refiner_learns_the_photos_colours(batch):
     logged = quiet(method)
     method.validation_step(batch, 0)
     optimizer = method.make_optimizer(method.refiner.generator.parameters())
-    for _ in range(25):
+    for _ in range(12):
         optimizer.zero_grad()
         observed = method.refiner.observe(batch.image, batch.skin_mask)
         method._loss(batch, observed, ramps(1.0, "released", 1.0)).backward()
@@ -68,6 +70,7 @@ def test_the_refiner_learns_the_photos_colours(batch):
 def test_what_is_frozen_neither_learns_nor_normalises(batch):
     method = module(embedder=SmallEmbedder(), weights={"identity": 0.2}).train()
     quiet(method)
+    torch.nn.init.normal_(method.refiner.generator.combine.weight, std=0.1)
     assert not method.refiner.coarse.training
     before = {key: value.clone() for key, value in method.refiner.coarse.state_dict().items()}
     observed = method.refiner.observe(batch.image, batch.skin_mask)

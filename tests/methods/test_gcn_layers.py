@@ -34,7 +34,7 @@ def sheet(side=12):
 
 def generator_of(hierarchy, **options):
     torch.manual_seed(0)
-    return MeshGenerator(hierarchy, 5, **options)
+    return MeshGenerator(hierarchy, 5, residual=False, **options)
 
 
 def inputs(hierarchy, batch=2, seed=1):
@@ -106,6 +106,14 @@ def test_first_weights_are_he_normal_without_tails(hierarchy):
     spread = (2 / (64 * 6)) ** 0.5
     assert layer.weight.std().item() == pytest.approx(spread, rel=0.02)
     assert layer.weight.abs().max() <= 2 * spread / 0.8796
+
+
+def test_residual_colours_start_from_the_coarse_ones(hierarchy):
+    embedding, features = inputs(hierarchy)
+    coarse = features[..., :3].clamp(-0.9, 0.9)
+    features = torch.cat([coarse, features[..., 3:]], dim=-1)
+    found = MeshGenerator(hierarchy, 5)(embedding, features).colours
+    assert_close(found, coarse, atol=1e-6)
 
 
 @pytest.mark.parametrize("variant", ["resnet", "normal"])

@@ -145,22 +145,22 @@ class GCNModule(pl.LightningModule):
                 "an adversarial term do not share; use bf16-mixed or 32-true."
             )
 
-    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor | None:
-        """Take a step of the generator, of the critic, or of both."""
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """Take a step of the generator, of the critic, or of both; return the last one's loss."""
         observed = self.refiner.observe(batch.image, self._skin(batch))
-        now = ramps(self.current_epoch, self.objective, self.ramp_epochs)
+        now = self._ramps(batch_idx)
         if self.critic is None:
             return self._loss(batch, observed, now)
-        is_turn = now.rise == 0 or (batch_idx + 1) % self.critic_steps == 0
         if now.rise > 0:
-            self._train_critic(batch, observed)
-        if is_turn:
+            loss = self._train_critic(batch, observed)
+        if now.rise == 0 or (batch_idx + 1) % self.critic_steps == 0:
             optimizer: Any = self.optimizers()
             optimizer = optimizer[0]
             optimizer.zero_grad()
-            self.manual_backward(self._loss(batch, observed, now))
+            loss = self._loss(batch, observed, now)
+            self.manual_backward(loss)
             optimizer.step()
-        return None
+        return loss.detach()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Shorten the gradient of each of the generator's parameters."""
@@ -168,13 +168,14 @@ class GCNModule(pl.LightningModule):
             if parameter.grad is not None:
                 nn.utils.clip_grad_norm_(parameter, self.clip)
 
-    def on_train_epoch_end(self) -> None:
-        """Step the schedules, each once an epoch, where Lightning does not."""
+    def on_train_epoch_start(self) -> None:
+        """Bring the schedules to this epoch, where Lightning does not; wherever a run resumes."""
         if self.automatic_optimization or self.make_scheduler is None:
             return
         schedulers: Any = self.lr_schedulers()
         for scheduler in schedulers:
-            scheduler.step()
+            while scheduler.last_epoch < self.current_epoch:
+                scheduler.step()
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
         """Log errors of the pictures (mean over channels, sRGB in [0,1]), coarse and fine."""
@@ -210,6 +211,11 @@ class GCNModule(pl.LightningModule):
     @property
     def _face(self) -> Any:
         return self.refiner.coarse.face
+
+    def _ramps(self, batch_idx: int) -> Ramps:
+        """Return the factors at a batch of this epoch."""
+        done = batch_idx / max(1, float(self.trainer.num_training_batches))
+        return ramps(self.current_epoch + done, self.objective, self.ramp_epochs)
 
     def _skin(self, batch: FaceBatch) -> Tensor:
         return required(batch.skin_mask, "skin_mask", type(self).__name__).float()
@@ -266,7 +272,7 @@ class GCNModule(pl.LightningModule):
         return losses.adversarial(critic(2 * picture - 1))
 
     @fp32_region()
-    def _train_critic(self, batch: FaceBatch, observed: Observed) -> None:
+    def _train_critic(self, batch: FaceBatch, observed: Observed) -> Tensor:
         """Take a step of the critic; a batch's mixtures follow from its random keys."""
         critic: Any = self.critic
         critic.requires_grad_(True)
@@ -286,6 +292,7 @@ class GCNModule(pl.LightningModule):
         self.manual_backward(self.weights["adversarial"] * (loss + penalty))
         optimizer.step()
         self.log_dict({"train/critic": loss.detach(), "train/critic_penalty": penalty.detach()})
+        return loss
 
 
 def weight_problems(
