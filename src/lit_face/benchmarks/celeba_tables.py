@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lit_face.benchmarks.celeba_judges import TRAINED
 from lit_face.reporting.result import Table
 
 _ROWS = {
@@ -30,7 +31,7 @@ def errors_table(summaries: Mapping[str, Mapping[str, float]]) -> Table:
     """Lay out summaries by column; the last column is the first one over the second one."""
     (first, values), *others = summaries.items()
     single = {
-        key: f"identity, {key.removeprefix('identity_cosine_').replace('_', ' ')} alone"
+        key: _of_judge(key)
         for key in values
         if key.startswith("identity_cosine_") and key not in _ROWS
     }
@@ -48,6 +49,15 @@ def errors_table(summaries: Mapping[str, Mapping[str, float]]) -> Table:
     else:
         rows = [row[:-1] for row in rows]
     return Table("Errors", columns, rows, digits=4)
+
+
+def _of_judge(key: str) -> str:
+    """Name the row of one judge."""
+    judge = key.removeprefix("identity_cosine_")
+    what = "faces alone" if judge.startswith("render_") else "pasted"
+    name = judge.removeprefix("render_")
+    plain = name.removesuffix(TRAINED)
+    return f"identity, {what}, by {plain}" + ", which trained the method" * (plain != name)
 
 
 def judges_table(skill: Mapping[str, float], trained: frozenset[str]) -> Table:

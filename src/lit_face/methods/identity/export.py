@@ -59,7 +59,7 @@ def export(run: str | Path, file: str | Path) -> Path:
     data = save(state)
     record = {
         "lit_face": __version__,
-        "embedder": {**method.pop("network"), "weights": str(target)},
+        "embedder": {**method.pop("network"), "weights": target.name},
         "method": method,
         "data": {key: config["data"].get(key) for key in _DATA},
         "seed": config["seed"],
