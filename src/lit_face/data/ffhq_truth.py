@@ -65,10 +65,10 @@ def has_truth(root: Path) -> bool:
 
 
 class FFHQTruth:
-    """Reads `truth/<number>.npz` of the miniature.
+    """Reads `truth/<name>.npz` of the miniatures of FFHQ and CelebA.
 
     Args:
-        root: of the miniature.
+        root: of a miniature.
 
     Raises:
         ValueError: it was written with another head than this version has.
