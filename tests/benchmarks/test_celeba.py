@@ -205,7 +205,7 @@ def test_a_refiner_that_changes_nothing_is_as_good_as_its_coarse_face(benchmark)
     assert found["celeba/failures"] == 0
     assert result.headline in found
     assert [row for row in result.samples if row["coarse_photo_l1"] != row["photo_l1"]] == []
-    assert len(result.pictures) == 2
+    assert [picture.shape for picture in result.pictures.values()] == [(2 * SIZE, 12 * SIZE, 3)] * 2
 
 
 def test_a_method_that_refines_nothing_has_no_coarse_keys(benchmark):

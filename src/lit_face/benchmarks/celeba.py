@@ -274,8 +274,8 @@ class CelebASkinBenchmark:
                 columns, refines = side_by_side(
                     measure.renderer, rows_of(face, kept), batch_rows(batch, kept)
                 )
-                sheet = enlarged(torch.cat(columns, dim=3), _PICTURE_SIDE)
-                strips += list(to_pixels(sheet))
+                large = [enlarged(column, _PICTURE_SIDE) for column in columns]
+                strips += list(to_pixels(torch.cat(large, dim=3)))
             if strips:
                 lit = (
                     "coarse, refined, coarse albedo, refined albedo" if refines else "face, albedo"
