@@ -65,6 +65,7 @@ class FaceModel:
     Args:
         predictor: crops (B,3,S,S) in [0,1] to a Reconstruction in their pixels; with `image_size`
             (S) and `margin` (side of the crop over the size of the landmarks' box). One with
+            `takes_skin_mask` gets the finder's masks (B,1,S,S) besides, where it has them;
             `alignment` 'five_points' and `standard_points` (5,3) gets Deep3D's crop instead
             (`lit_face.geometry.five_points`) where points are known: the finder's, or after a
             first pass by the box the network's own.
@@ -187,7 +188,7 @@ class FaceModel:
             return self._refined(photos, detections, boxes, None, sizes)
         points = _given_five_points(detections)
         given = points.isfinite().all(-1).all(-1)
-        result = self._run(self._crop(photos, boxes, points))
+        result = self._run(self._crop(photos, boxes, points), detections)
         for _ in range(self.passes - 1):
             if self._is_aligned and given.all():
                 break
@@ -195,7 +196,7 @@ class FaceModel:
             again, usable = _boxes_again(found)
             boxes = torch.where(usable[:, None], again, boxes)
             points = torch.where((usable & ~given)[:, None, None], five_points(found), points)
-            result = self._run(self._crop(photos, boxes, points))
+            result = self._run(self._crop(photos, boxes, points), detections)
         if self.refinement is not None:
             return self._refined(photos, detections, boxes, result.landmarks[..., :2], sizes)
         return faces_of(result, detections, sizes)
@@ -220,11 +221,15 @@ class FaceModel:
         return _Crops(torch.cat(crops).to(self.device), matrices)
 
     @torch.no_grad()
-    def _run(self, crops: _Crops) -> Reconstruction:
+    def _run(self, crops: _Crops, detections: Sequence[Detection]) -> Reconstruction:
         """Run the network once; results in pixels of the photos."""
+        given: list[Tensor] = [crops.images]
+        if getattr(self.predictor, "takes_skin_mask", False):
+            masks = _masks(detections, crops)
+            given += [] if masks is None else [masks]
         lower = torch.autocast(self.device.type, torch.bfloat16)
         with lower if self.precision == "bfloat16" else nullcontext():
-            result: Reconstruction = self.predictor(crops.images)
+            result: Reconstruction = self.predictor(*given)
         return to_photo(result.to("cpu"), crops.matrices)
 
     def _refined(
