@@ -168,7 +168,7 @@ def test_a_run_is_exported_and_its_weights_load(tmp_path, capsys):
     assert record["reached"]["val/auc"] == pytest.approx(found["val/auc"], abs=1e-4)
     node = {k: v for k, v in record["embedder"].items() if k not in ("_target_", "weights")}
     network = SmallEmbedder(**node, weights=str(file))
-    state = checkpoint(tmp_path / "whole", "best")["state_dict"]
+    state = checkpoint(tmp_path / "whole", "last")["state_dict"]
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, state[f"network.{name}"], rtol=2e-3, atol=1e-4)
     assert main([str(tmp_path / "nowhere"), str(file)]) == 2

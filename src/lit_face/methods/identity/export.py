@@ -25,7 +25,7 @@ _DATA = ("_target_", "root", "miniature_images", "image_size", "batch_size")
 
 
 def export(run: str | Path, file: str | Path) -> Path:
-    """Write the network of a run's best checkpoint.
+    """Write the network of a run as its training left it.
 
     Args:
         run: folder of a run of method=identity, or a checkpoint.
@@ -45,7 +45,7 @@ def export(run: str | Path, file: str | Path) -> Path:
     target = Path(file)
     if target.suffix != ".safetensors":
         raise ValueError(f"{target} should end in .safetensors.")
-    checkpoint = find_checkpoint(run, prefer="best")
+    checkpoint = find_checkpoint(run, prefer="last")
     content = read_checkpoint(checkpoint)
     config: dict[str, Any] = content["lit_face"]["config"]
     method = dict(config["method"])
