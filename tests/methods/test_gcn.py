@@ -45,6 +45,11 @@ def quiet(method):
     return logged
 
 
+def loss_of(method, batch, observed):
+    drawn = method._draw(batch.image, observed)
+    return method._loss(batch.image, observed, drawn, ramps(1.0, "released", 1.0))
+
+
 @pytest.fixture(scope="module")
 def batch():
     """Frontal faces that lie where the untrained regressor puts its mean face."""
@@ -59,7 +64,7 @@ def test_the_refiner_learns_the_photos_colours(batch):
     for _ in range(12):
         optimizer.zero_grad()
         observed = method.refiner.observe(batch.image, batch.skin_mask)
-        method._loss(batch, observed, ramps(1.0, "released", 1.0)).backward()
+        loss_of(method, batch, observed).backward()
         method.on_before_optimizer_step(optimizer)
         optimizer.step()
     method.validation_step(batch, 0)
@@ -74,7 +79,7 @@ def test_what_is_frozen_neither_learns_nor_normalises(batch):
     assert not method.refiner.coarse.training
     before = {key: value.clone() for key, value in method.refiner.coarse.state_dict().items()}
     observed = method.refiner.observe(batch.image, batch.skin_mask)
-    method._loss(batch, observed, ramps(1.0, "released", 1.0)).backward()
+    loss_of(method, batch, observed).backward()
     learning = [p.grad.abs().sum() > 0 for p in method.refiner.generator.parameters()]
     assert sum(learning) > 0.9 * len(learning)
     assert all(p.grad is None for p in method.refiner.coarse.parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -29,6 +29,14 @@ TERMS = (
     "vertex", "project", "pixel", "identity", "symmetry", "variance", "decay", "adversarial",
 )  # fmt: skip
 _MIX = 700  # stream of random numbers
+
+
+class _Drawn(NamedTuple):
+    """Fine colours (B,V,3) in [-1,1], the same lit, and pictures (B,3,H,W) in [0,1]."""
+
+    colours: Tensor
+    lit: Tensor
+    picture: Tensor
 
 
 class GCNModule(pl.LightningModule):
@@ -150,14 +158,17 @@ class GCNModule(pl.LightningModule):
         observed = self.refiner.observe(batch.image, self._skin(batch))
         now = self._ramps(batch_idx)
         if self.critic is None:
-            return self._loss(batch, observed, now)
+            return self._loss(batch.image, observed, self._draw(batch.image, observed), now)
+        is_turn = now.rise == 0 or (batch_idx + 1) % self.critic_steps == 0
+        with torch.set_grad_enabled(is_turn):
+            drawn = self._draw(batch.image, observed)
         if now.rise > 0:
-            loss = self._train_critic(batch, observed)
-        if now.rise == 0 or (batch_idx + 1) % self.critic_steps == 0:
+            loss = self._train_critic(batch, drawn.picture.detach())
+        if is_turn:
             optimizer: Any = self.optimizers()
             optimizer = optimizer[0]
             optimizer.zero_grad()
-            loss = self._loss(batch, observed, now)
+            loss = self._loss(batch.image, observed, drawn, now)
             self.manual_backward(loss)
             optimizer.step()
         return loss.detach()
@@ -220,9 +231,15 @@ class GCNModule(pl.LightningModule):
     def _skin(self, batch: FaceBatch) -> Tensor:
         return required(batch.skin_mask, "skin_mask", type(self).__name__).float()
 
-    def _loss(self, batch: FaceBatch, observed: Observed, now: Ramps) -> Tensor:
+    @fp32_region()
+    def _draw(self, photo: Tensor, observed: Observed) -> _Drawn:
+        colours = self.refiner(observed).colours.float()
+        lit = observed.lit(colours)
+        return _Drawn(colours, lit, observed.picture(lit, photo))
+
+    def _loss(self, photo: Tensor, observed: Observed, drawn: _Drawn, now: Ramps) -> Tensor:
         """Return the weighted sum of the losses, all of which are logged by name."""
-        terms = self._terms(batch.image, observed)
+        terms = self._terms(photo, observed, drawn)
         factors = self._factors(now)
         loss = torch.stack(
             [self.weights[name] * factors[name] * value for name, value in terms.items()]
@@ -239,14 +256,11 @@ class GCNModule(pl.LightningModule):
         return factors | {"adversarial": float(now.rise > 0)}
 
     @fp32_region()
-    def _terms(self, photo: Tensor, observed: Observed) -> dict[str, Tensor]:
+    def _terms(self, photo: Tensor, observed: Observed, drawn: _Drawn) -> dict[str, Tensor]:
         """Compute every loss that has a weight."""
-        colours = self.refiner(observed).colours.float()
-        lit = observed.lit(colours)
+        colours, lit, picture = drawn
         norm: losses.Norm = "l2" if self.objective == "paper" else "l1"
         lit_coarse = None if self.objective == "paper" else observed.lit(observed.coarse)
-        wants_picture = {"pixel", "identity", "adversarial"} & set(self.weights)
-        picture = observed.picture(lit, photo) if wants_picture else photo
         terms: dict[str, Callable[[], Tensor]] = {
             "vertex": lambda: losses.vertex(colours, observed.coarse, norm),
             "project": lambda: losses.project(
@@ -272,15 +286,11 @@ class GCNModule(pl.LightningModule):
         return losses.adversarial(critic(2 * picture - 1))
 
     @fp32_region()
-    def _train_critic(self, batch: FaceBatch, observed: Observed) -> Tensor:
+    def _train_critic(self, batch: FaceBatch, picture: Tensor) -> Tensor:
         """Take a step of the critic; a batch's mixtures follow from its random keys."""
         critic: Any = self.critic
         critic.requires_grad_(True)
-        photo = batch.image
-        with torch.no_grad():
-            lit = observed.lit(self.refiner(observed).colours)
-            fake = 2 * observed.picture(lit, photo) - 1
-        real = 2 * photo - 1
+        real, fake = 2 * batch.image - 1, 2 * picture - 1
         keys = required(batch.random_key, "random_key", type(self).__name__)
         mix = uniform(keys, _MIX).view(-1, 1, 1, 1)
         loss = losses.critic(critic(real), critic(fake))
