@@ -57,19 +57,20 @@ def batch():
 
 
 def test_the_refiner_learns_the_photos_colours(batch):
-    method, logged = module(), {}
+    method = module(weights={"vertex": 0.5, "project": 1.0, "pixel": 1.0})
     logged = quiet(method)
     method.validation_step(batch, 0)
     optimizer = method.make_optimizer(method.refiner.generator.parameters())
-    for _ in range(12):
+    for _ in range(15):
         optimizer.zero_grad()
         observed = method.refiner.observe(batch.image, batch.skin_mask)
         loss_of(method, batch, observed).backward()
         method.on_before_optimizer_step(optimizer)
         optimizer.step()
     method.validation_step(batch, 0)
-    assert logged["val/photo"] < 0.6 * logged["val/coarse_photo"]
-    assert {name for name in logged if "loss_" in name} == {f"train/loss_{n}" for n in WEIGHTS}
+    assert logged["val/photo"] < 0.7 * logged["val/coarse_photo"]
+    shown = {name for name in logged if "loss_" in name}
+    assert shown == {"train/loss_vertex", "train/loss_project", "train/loss_pixel"}
 
 
 def test_what_is_frozen_neither_learns_nor_normalises(batch):
