@@ -1,17 +1,20 @@
-"""Training of the mesh refiner: resume inside adversarial training."""
+"""The mesh refiner from training to use: resume inside adversarial training, export."""
 
 import pytest
 import torch
 
+import lit_face
 from lit_face.cli.start import run_task
 from lit_face.cli.training import config_from
 from lit_face.config.composition import compose_config
+from tests.helpers.faces import faces
 from tests.helpers.runs import checkpoint
+from tests.helpers.tolerances import assert_close
 
 TINY = [
     "method=gcn",
     "data.image_size=32",
-    "data.batch_size=2",
+    "data.batch_size=8",
     "data.workers=0",
     "method.coarse.network.backbone=resnet18",
     "method.coarse.network.weights=null",
@@ -23,7 +26,6 @@ TINY = [
     "callbacks=[default,step_checkpoint]",
     "callbacks.step_checkpoint.every_n_train_steps=1",
     "callbacks.panels.faces=2",
-    "trainer.limit_train_batches=4",
     "trainer.limit_val_batches=1",
     "trainer.max_epochs=2",
     "trainer.accelerator=cpu",
@@ -73,3 +75,20 @@ def test_resume_inside_adversarial_training_equals_the_uninterrupted_run(whole, 
         for key, values in other["state"].items():
             for name, value in values.items():
                 assert torch.equal(mine["state"][key][name], value), (key, name)
+
+
+def test_a_run_and_its_portable_folder_reconstruct_alike(whole, tmp_path):
+    photo = (255 * faces(1, size=96, yaw_deg=0.0).image[0]).byte().permute(1, 2, 0).numpy()
+    run_task(
+        "lit_face.cli.export",
+        compose_config("export", [f"ckpt={whole}", f"out={tmp_path / 'folder'}"]),
+        tmp_path,
+    )
+    box = [[18.0, 18.0, 78.0, 78.0]]
+    found, again = (
+        lit_face.load(path, device="cpu").reconstruct(photo, boxes=[box])[0][0].reconstruction
+        for path in (whole, tmp_path / "folder")
+    )
+    for name in ("albedo", "coarse_albedo"):
+        assert_close(found.vertex_colors[name], again.vertex_colors[name])
+    assert_close(found.image_vertices, again.image_vertices, atol=1e-3)

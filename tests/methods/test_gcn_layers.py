@@ -157,7 +157,7 @@ def test_weights_are_the_only_state_and_load_into_a_copy(hierarchy):
     generator = generator_of(hierarchy, variant="normal", bottleneck=6)
     state = generator.state_dict()
     assert set(state) == {name for name, _ in generator.named_parameters()}
-    other = MeshGenerator(hierarchy, 5, "normal", bottleneck=6)
+    other = generator_of(hierarchy, variant="normal", bottleneck=6)
     other.load_state_dict(state)
     copied = copy.deepcopy(generator)
     with torch.no_grad():

@@ -70,7 +70,8 @@ def write_portable(
     target = Path(folder)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise FileExistsError(f"{target} exists already; delete it or choose another folder.")
-    data = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    # Clones: safetensors takes no tensors that share memory, as layers share a mesh's Laplacian.
+    data = save({name: value.detach().cpu().clone().contiguous() for name, value in state.items()})
     plain = {key: value for key, value in record.items() if key != "notice"}
     plain["sha256"] = hashlib.sha256(data).hexdigest()
     content = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -114,7 +114,8 @@ class MeshGenerator(nn.Module):
     using graph convolutional networks".
 
     Args:
-        hierarchy: the levels of the mesh; at least two.
+        hierarchy: the levels of the mesh, at least two; or the numbers of a `HierarchyShape`, for a
+            state_dict to fill.
         embedding_size: of the vector that describes the picture.
         variant: 'resnet': the paper's; 'normal': the released code's default, a U-Net with a
             bottleneck.
@@ -134,7 +135,7 @@ class MeshGenerator(nn.Module):
 
     def __init__(
         self,
-        hierarchy: MeshHierarchy | HierarchyShape,
+        hierarchy: MeshHierarchy | HierarchyShape | Mapping[str, Any],
         embedding_size: int,
         variant: Variant = "resnet",
         is_wide: bool = False,
@@ -155,6 +156,8 @@ class MeshGenerator(nn.Module):
         self.residual = residual
         if variant not in get_args(Variant):
             raise ValueError(f"variant should be 'resnet' or 'normal', found {variant!r}.")
+        if isinstance(hierarchy, Mapping):
+            hierarchy = HierarchyShape(**hierarchy)
         if len(hierarchy.sizes) < 2:
             raise ValueError("The mesh generator needs a hierarchy of two levels or more; found 1.")
         levels = MeshLevels.of(hierarchy, edge_weights)
@@ -180,10 +183,7 @@ class MeshGenerator(nn.Module):
         """Plain values from which an empty generator is built."""
         return {
             "_target_": "lit_face.methods.gcn.MeshGenerator",
-            "hierarchy": {
-                "_target_": "lit_face.methods.gcn.generator.HierarchyShape",
-                **{name: list(value) for name, value in vars(self.shape).items()},
-            },
+            "hierarchy": {name: list(value) for name, value in vars(self.shape).items()},
             **self.options,
             "persistent": True,
         }
@@ -217,7 +217,7 @@ class MeshGenerator(nn.Module):
         refined = self.refiner(features.transpose(0, 1).contiguous())
         combined = self.combine(torch.cat([decoded, refined], dim=-1))
         if self.residual:
-            coarse = features[..., :3].transpose(0, 1).float()
+            coarse = features[..., :3].transpose(0, 1).to(combined.dtype)
             combined = combined + torch.atanh(coarse.clamp(-_LARGEST, _LARGEST))
         colours = torch.tanh(combined)
         parts = (colours, decoded, refined)

@@ -179,8 +179,11 @@ class GCNModule(pl.LightningModule):
             if parameter.grad is not None:
                 nn.utils.clip_grad_norm_(parameter, self.clip)
 
-    def on_train_epoch_start(self) -> None:
-        """Bring the schedules to this epoch, where Lightning does not; wherever a run resumes."""
+    def on_train_batch_start(self, batch: FaceBatch, batch_idx: int) -> None:
+        """Bring the schedules to this epoch, where Lightning does not.
+
+        A run that resumes at the end of an epoch passes no hook of epochs, so each batch looks.
+        """
         if self.automatic_optimization or self.make_scheduler is None:
             return
         schedulers: Any = self.lr_schedulers()
