@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lit_face.geometry.five_points import five_points, standard_points
 from lit_face.geometry.uv import points_to_surface, texel_uv
-from lit_face.methods.deep3d.face import CROP_MM, FOCAL, MM, Alignment, Deep3DFace
+from lit_face.methods.deep3d.face import CROP_MM, FOCAL, MM, DataAlignment, Deep3DFace
 from lit_face.methods.deep3d.predictor import Deep3DPredictor
 from lit_face.methods.deep3d.regressor import Deep3DRegressor
 from lit_face.morphable_models.base import MorphableModel
@@ -21,7 +20,7 @@ def deep3d_face(
     model: MorphableModel,
     map_size: int = 256,
     counts: Mapping[str, int] | None = None,
-    alignment: Alignment = "five_points",
+    alignment: DataAlignment = "five_points",
     margin: float = 1.6,
     focal: float = FOCAL,
     origin: Sequence[float] | None = None,
@@ -35,7 +34,7 @@ def deep3d_face(
         model: any.
         map_size: see `Deep3DFace`.
         counts: of identity, expression and albedo coefficients; None for Deep3D's 80, 64 and 80.
-        alignment: see `Deep3DFace`.
+        alignment: see `Deep3DFace`; 'whole' is 'five_points'.
         margin: likewise.
         focal: likewise.
         origin: (3,) mm; None: with 'five_points' where Deep3D's mean face has it, relative to the
@@ -49,11 +48,11 @@ def deep3d_face(
     )
     points = model.mean[model.landmark_index]
     box = (points[:, :2].amax(0) - points[:, :2].amin(0)).mean()
-    if alignment == "five_points":
+    if alignment == "box":
+        middle, side = _box_origin(model), box * margin
+    else:
         middle, side = _five_point_origin(points), model.mean.new_tensor(CROP_MM)
         margin = round(CROP_MM / box.item(), 4)
-    else:
-        middle, side = _box_origin(model), box * margin
     values["origin"] = middle if origin is None else middle.new_tensor(list(origin))
     values["distance"] = side * focal
     face = Deep3DFace(
@@ -64,7 +63,7 @@ def deep3d_face(
         albedo=values["albedo_basis"].shape[-1],
         contour=values["contour"].shape[1],
         map_size=map_size,
-        alignment=alignment,
+        alignment="five_points" if alignment == "whole" else alignment,
         margin=margin,
         focal=focal,
         light_unit=light_unit,
@@ -134,7 +133,7 @@ def deep3d_predictor(
     network: Deep3DRegressor,
     image_size: int,
     follow_contour: bool = False,
-    alignment: Alignment | Literal["whole"] = "five_points",
+    alignment: DataAlignment = "five_points",
     map_size: int = 256,
     margin: float = 1.6,
     focal: float = FOCAL,
@@ -166,7 +165,7 @@ def deep3d_predictor(
         morphable_model,
         map_size,
         network.options,
-        "five_points" if alignment == "whole" else alignment,
+        alignment,
         margin,
         focal,
         light_unit=light_unit,

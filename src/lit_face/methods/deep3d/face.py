@@ -23,6 +23,7 @@ MM = 100.0  # Deep3D's unit is the decimetre
 DISTANCE = 10.0  # of its camera, in that unit
 CROP_MM = MM * DISTANCE / FOCAL  # what its camera shows at its distance
 Alignment = Literal["five_points", "box"]
+DataAlignment = Literal["five_points", "box", "whole"]  # whole: cut out by five points already
 _PLAIN_SIZES = ("identity", "expression", "albedo")
 
 

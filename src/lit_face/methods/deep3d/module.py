@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
@@ -15,7 +15,7 @@ from lit_face.geometry.precision import fp32_region
 from lit_face.identity import align_faces
 from lit_face.methods.deep3d import losses
 from lit_face.methods.deep3d.build import deep3d_face
-from lit_face.methods.deep3d.face import FOCAL, Alignment
+from lit_face.methods.deep3d.face import FOCAL, DataAlignment
 from lit_face.methods.deep3d.predictor import Deep3DPredictor
 from lit_face.methods.deep3d.regressor import Deep3DRegressor
 from lit_face.metrics.nme import NormalizedMeanError
@@ -66,7 +66,7 @@ class Deep3DModule(pl.LightningModule):
         linear_light: bool = True,
         follow_contour: bool = True,
         map_size: int = 256,
-        alignment: Alignment | Literal["whole"] = "five_points",
+        alignment: DataAlignment = "five_points",
         margin: float = 1.6,
         focal: float = FOCAL,
         light_unit: float = 1.0,
@@ -86,7 +86,7 @@ class Deep3DModule(pl.LightningModule):
             morphable_model,
             map_size,
             network.options,
-            "five_points" if alignment == "whole" else alignment,
+            alignment,
             margin,
             focal,
             light_unit=light_unit,
