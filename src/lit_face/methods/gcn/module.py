@@ -234,7 +234,6 @@ class GCNModule(pl.LightningModule):
     def _skin(self, batch: FaceBatch) -> Tensor:
         return required(batch.skin_mask, "skin_mask", type(self).__name__).float()
 
-    @fp32_region()
     def _draw(self, photo: Tensor, observed: Observed) -> _Drawn:
         colours = self.refiner(observed).colours.float()
         lit = observed.lit(colours)
@@ -270,7 +269,7 @@ class GCNModule(pl.LightningModule):
                 lit, observed.sampled, observed.seen, lit_coarse, norm=norm
             ),
             "pixel": lambda: losses.pixel(photo, picture, observed.mask),
-            "identity": lambda: self._identity(photo, picture, observed),
+            "identity": lambda: self._identity(picture, observed),
             "symmetry": lambda: losses.symmetry(colours, self.pairs),
             "variance": lambda: losses.variance(colours, self.skin),
             "decay": lambda: losses.dense_decay(self.refiner.generator.dense_parameters()),
@@ -278,9 +277,8 @@ class GCNModule(pl.LightningModule):
         }
         return {name: loss() for name, loss in terms.items() if name in self.weights}
 
-    def _identity(self, photo: Tensor, picture: Tensor, observed: Observed) -> Tensor:
-        with torch.no_grad():
-            true = self.refiner.identity(photo, observed.face)
+    def _identity(self, picture: Tensor, observed: Observed) -> Tensor:
+        true = required(observed.identity, "identity", type(self).__name__)
         return losses.identity(true, self.refiner.identity(picture, observed.face))
 
     def _realism(self, picture: Tensor) -> Tensor:

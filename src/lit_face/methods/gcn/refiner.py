@@ -35,6 +35,7 @@ class Observed:
         sampled: (B,V,3) the photo's colours, 0 where hidden.
         seen: (B,V) 1 where the photo shows skin of the vertex.
         shading: (B,V,3) factors on linear albedo.
+        identity: (B,D) the photo's identity features, where there is a network for them.
         embedding: (B,E) what the decoder starts from.
         fragments: the pixels that show the face.
         mask: (B,1,H,W) where face and skin overlap.
@@ -45,6 +46,7 @@ class Observed:
     sampled: Tensor
     seen: Tensor
     shading: Tensor
+    identity: Tensor | None
     embedding: Tensor
     fragments: Fragments
     mask: Tensor
@@ -193,16 +195,15 @@ class MeshRefiner(nn.Module):
         seen = seen_vertices(points, faces, size, erode_skin(skin), self.depth_test)
         sampled = 2 * sample_colours(photo.float(), points[..., :2], self.interpolation) - 1
         normals = normals_to_camera(vertex_normals(face.vertices, faces), camera)
-        if self.embedder is not None:
-            identity = self.identity(photo, face).float()
-            features = torch.cat([features, identity], dim=1)
+        identity = None if self.embedder is None else self.identity(photo, face).float()
         return Observed(
             face=face,
             coarse=2 * face.vertex_colors["albedo"] - 1,
             sampled=sampled * seen[..., None],
             seen=seen,
             shading=sh_shading(normals, face.light).clamp(min=0),
-            embedding=features,
+            identity=identity,
+            embedding=features if identity is None else torch.cat([features, identity], dim=1),
             fragments=fragments,
             mask=drawn * skin,
         )
