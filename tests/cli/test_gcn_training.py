@@ -14,7 +14,8 @@ from tests.helpers.tolerances import assert_close
 TINY = [
     "method=gcn",
     "data.image_size=32",
-    "data.batch_size=8",
+    "data.batch_size=4",
+    "data.miniature_images=24",
     "data.workers=0",
     "method.coarse.network.backbone=resnet18",
     "method.coarse.network.weights=null",
