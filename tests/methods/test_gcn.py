@@ -170,3 +170,6 @@ def test_impossible_options_are_found():
     network.trained_with = {"focal": 4.5}
     with pytest.raises(ValueError, match=r"trained with focal=4\.5"):
         deep3d_predictor(head(), network, 32, focal=20.0)
+    network.trained_with = {"linear_light": False}
+    with pytest.raises(ValueError, match=r"method\.linear_light=true"):
+        deep3d_predictor(head(), network, 32)

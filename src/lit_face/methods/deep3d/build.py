@@ -161,6 +161,11 @@ def deep3d_predictor(
             f"The weights of the coarse regressor were trained with {', '.join(wrong)}; set these "
             "options of it likewise."
         )
+    if not trained.get("linear_light", True):
+        raise ValueError(
+            "The weights of the coarse regressor were trained with linear_light=false, but here "
+            "light multiplies linear colors; train deep3d with method.linear_light=true."
+        )
     face = deep3d_face(
         morphable_model,
         map_size,
