@@ -7,14 +7,13 @@ shape and light; identity is judged by networks that took no part in its trainin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
 from lit_face.benchmarks.celeba_errors import (
     COARSE,
@@ -37,13 +36,11 @@ from lit_face.benchmarks.celeba_samples import (
 from lit_face.benchmarks.celeba_tables import errors_table, judges_table
 from lit_face.benchmarks.photometric_baselines import MeanFace
 from lit_face.benchmarks.photometric_render import batch_rows, finite_rows, rows_of
-from lit_face.benchmarks.photometric_samples import Errors, predicted
+from lit_face.benchmarks.photometric_samples import Errors, batches_of, predicted, true_faces
 from lit_face.data.celeba_skin import CelebASkinDataset
-from lit_face.data.ffhq_truth import FFHQTruth, TrueFaces, has_truth
-from lit_face.data.fitted import collate
+from lit_face.data.ffhq_truth import FFHQTruth, has_truth
 from lit_face.data.miniature_celeba import miniature_celeba
 from lit_face.data.transforms import FaceTransform
-from lit_face.geometry.cameras import AffineCamera
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.rendering.drawing import to_pixels
 from lit_face.reporting.pictures import contact_sheet
@@ -134,7 +131,7 @@ class CelebASkinBenchmark:
         baseline = self._mean_face(image_size, device)
         found = FoundErrors()
         for batch in self._batches(self.dataset, self.items, image_size, device):
-            true = self._true(batch)
+            true = true_faces(self.truth, batch)
             face = predicted(method, batch)
             colors_of(face, FINE)  # says so if there are none
             judges.remember(batch.image, identity_points(face, batch), batch.person)
@@ -184,19 +181,7 @@ class CelebASkinBenchmark:
         samples: Dataset[Any] = dataset
         if self.truth is not None:
             samples = WithCamera(dataset, self.truth, self.picture_size)
-        loader: DataLoader[Any] = DataLoader(
-            Subset(samples, items),
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=collate,
-        )
-        for batch in loader:
-            yield transform(batch.to(device))
-
-    def _true(self, batch: FaceBatch) -> TrueFaces | None:
-        if self.truth is None or not isinstance(batch.camera, AffineCamera):
-            return None
-        return replace(self.truth.read(batch.sample_id), camera=batch.camera)
+        return batches_of(samples, items, transform, self.batch_size, self.workers, device)
 
     def _result(
         self, method: Any, joined: dict[str, Errors], person: np.ndarray, judges: Judges

@@ -8,14 +8,13 @@ knows the truth, and there shape, normals, albedo, light and stability are measu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
 from lit_face.benchmarks.photometric_baselines import MeanFace
 from lit_face.benchmarks.photometric_errors import PhotometricErrors
@@ -23,20 +22,20 @@ from lit_face.benchmarks.photometric_pictures import CAPTION, strips
 from lit_face.benchmarks.photometric_samples import (
     Errors,
     WithCamera,
+    batches_of,
     joined_errors,
     predicted,
     stability,
+    true_faces,
     with_failures_filled,
 )
 from lit_face.benchmarks.photometric_tables import means, result_tables
 from lit_face.data.ffhq import FFHQDataset
 from lit_face.data.ffhq_preparation import Landmarker, prepare, prepared_folders
-from lit_face.data.ffhq_truth import FFHQTruth, TrueFaces, has_truth
-from lit_face.data.fitted import collate
+from lit_face.data.ffhq_truth import FFHQTruth, has_truth
 from lit_face.data.miniature_ffhq import miniature_ffhq
 from lit_face.data.skin_masks import SkinMasker
 from lit_face.data.transforms import Alignment, FaceTransform
-from lit_face.geometry.cameras import AffineCamera
 from lit_face.metrics.photometric import PerceptualDistance
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.rendering.material_renderer import RasterMaterialRenderer
@@ -129,7 +128,7 @@ class FFHQPhotometricBenchmark:
         tones: list[str] = []
         person: list[int] = []
         for batch in self._batches(self.dataset, self.items, image_size, device):
-            true = self._true(batch)
+            true = true_faces(self.truth, batch)
             if true is not None:
                 tones += true.tones
                 person += true.person.tolist()
@@ -175,19 +174,7 @@ class FFHQPhotometricBenchmark:
             image_size, MARGIN, alignment=self._alignment, standard_points=self._standard
         )
         samples: Dataset[Any] = dataset if self.truth is None else WithCamera(dataset, self.truth)
-        loader: DataLoader[Any] = DataLoader(
-            Subset(samples, items),
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=collate,
-        )
-        for batch in loader:
-            yield transform(batch.to(device))
-
-    def _true(self, batch: FaceBatch) -> TrueFaces | None:
-        if self.truth is None or not isinstance(batch.camera, AffineCamera):
-            return None
-        return replace(self.truth.read(batch.sample_id), camera=batch.camera)
+        return batches_of(samples, items, transform, self.batch_size, self.workers, device)
 
     def _result(
         self,

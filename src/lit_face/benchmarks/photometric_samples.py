@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from lit_face.data.ffhq import FFHQDataset
-from lit_face.data.ffhq_truth import FFHQTruth
+from lit_face.data.ffhq_truth import FFHQTruth, TrueFaces
+from lit_face.data.fitted import collate
+from lit_face.data.transforms import FaceTransform
+from lit_face.geometry.cameras import AffineCamera
 from lit_face.metrics.consistency import within_person_std
 from lit_face.types import FaceBatch, Reconstruction
 
@@ -29,6 +34,29 @@ class WithCamera(Dataset[dict[str, Any]]):
         """Read one face with its camera (3,4)."""
         sample = self.dataset[item]
         return {**sample, "camera": self.truth.camera(sample["sample_id"])}
+
+
+def batches_of(
+    samples: Dataset[Any],
+    items: Sequence[int],
+    transform: FaceTransform,
+    batch_size: int,
+    workers: int,
+    device: str | torch.device,
+) -> Iterator[FaceBatch]:
+    """Yield some of the samples, transformed on the device."""
+    loader: DataLoader[Any] = DataLoader(
+        Subset(samples, items), batch_size=batch_size, num_workers=workers, collate_fn=collate
+    )
+    for batch in loader:
+        yield transform(batch.to(device))
+
+
+def true_faces(truth: FFHQTruth | None, batch: FaceBatch) -> TrueFaces | None:
+    """Return what a batch with its true camera shows, in its pixels; None where nobody knows."""
+    if truth is None or not isinstance(batch.camera, AffineCamera):
+        return None
+    return replace(truth.read(batch.sample_id), camera=batch.camera)
 
 
 def predicted(method: Any, batch: FaceBatch) -> Reconstruction:

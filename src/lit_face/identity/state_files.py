@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# What torch.load raises for cut, damaged or foreign files, by where the cut falls.
-_UNREADABLE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-)
+from lit_face.io.checkpoints import UNREADABLE
+
 _LISTED = 3  # keys in a message
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -105,7 +95,7 @@ def _read_state(path: Path, option: str) -> dict[str, Tensor]:
                 raise ValueError(str(error)) from error
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except (*UNREADABLE, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ValueError(
             f"{option}: {path} cannot be read as plain tensors: it is cut, damaged or holds more "

@@ -62,16 +62,16 @@ class GCNPredictor(nn.Module):
             skin_mask: (B,1,image_size,image_size) in [0,1]; None finds the skin by the coarse
                 face's landmarks and the colour of its cheeks (`LandmarkSkinMasks`).
         """
+        looked = self.refiner.look(image)
         if skin_mask is None:
-            skin_mask = self._skin(image)
-        return self.refiner.reconstruct(image, skin_mask)
+            skin_mask = self._skin(image, looked[0].landmarks)
+        return self.refiner.reconstruct(image, skin_mask, looked)
 
     @property
     def _coarse(self) -> Any:
         return self.refiner.coarse
 
-    def _skin(self, image: Tensor) -> Tensor:
-        landmarks = self.refiner.observe(image, torch.ones_like(image[:, :1])).face.landmarks
+    def _skin(self, image: Tensor, landmarks: Tensor) -> Tensor:
         pictures = (image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         masks = []
         for picture, points in zip(

@@ -128,12 +128,10 @@ class MeshRefiner(nn.Module):
         )
 
     @torch.no_grad()
-    def observe(self, photo: Tensor, skin: Tensor) -> Observed:
-        """Look at photos; nothing here learns.
+    def look(self, photo: Tensor) -> tuple[Reconstruction, Tensor]:
+        """Return the coarse faces of photos (B,3,H,W) in [0,1] and the regressor's features (B,D).
 
-        Args:
-            photo: (B,3,H,W) RGB in [0,1], crops as the coarse regressor takes them, of any size.
-            skin: (B,1,H,W) in [0,1].
+        Photos are crops as the coarse regressor takes them, of any size.
         """
         coarse: Any = self.coarse
         side = photo.shape[-1]
@@ -141,9 +139,25 @@ class MeshRefiner(nn.Module):
         if side != coarse.image_size:
             target = (coarse.image_size, coarse.image_size)
             small = F.interpolate(photo, target, mode="bilinear", antialias=True)
-        features = coarse.network.features(small)
+        features: Tensor = coarse.network.features(small)
         found = coarse.network.coefficients(features)
-        face = coarse.face(found, side, coarse.follow_contour, with_maps=False)
+        return coarse.face(found, side, coarse.follow_contour, with_maps=False), features
+
+    @torch.no_grad()
+    def observe(
+        self,
+        photo: Tensor,
+        skin: Tensor,
+        looked: tuple[Reconstruction, Tensor] | None = None,
+    ) -> Observed:
+        """Find out what photos show; nothing here learns.
+
+        Args:
+            photo: see `look`.
+            skin: (B,1,H,W) in [0,1].
+            looked: what `look` returned for these photos, where that is known already.
+        """
+        face, features = self.look(photo) if looked is None else looked
         with fp32_region():
             return self._observed(photo, skin.float(), face, features.float())
 
@@ -155,9 +169,14 @@ class MeshRefiner(nn.Module):
         colours: GeneratedColours = self.generator(observed.embedding, features)
         return colours
 
-    def reconstruct(self, photo: Tensor, skin: Tensor) -> Reconstruction:
+    def reconstruct(
+        self,
+        photo: Tensor,
+        skin: Tensor,
+        looked: tuple[Reconstruction, Tensor] | None = None,
+    ) -> Reconstruction:
         """Return refined faces in pixels of the photos; arguments as in `observe`."""
-        observed = self.observe(photo, skin)
+        observed = self.observe(photo, skin, looked)
         fine = (self(observed).colours.float() + 1) / 2
         coarse = (observed.coarse + 1) / 2
         face_model: Any = self.coarse.face
