@@ -77,6 +77,8 @@ class FaceBatch(_TensorFields):
         sample_id: B names, unique within the dataset.
         random_key: (B,) int64 for `lit_face.data.random`: the sample's random numbers this epoch.
         person: (B,) int64 number of the person; pictures of one person share it.
+        uv_maps: maps of a base mesh, world frame of the cameras, mm: `position` and `normal`
+            (B,3,S,S), `mask` (B,1,S,S) and, for each view, `visibility` (B,N,S,S) in [0,1].
     """
 
     image: Tensor
@@ -89,6 +91,7 @@ class FaceBatch(_TensorFields):
     sample_id: list[str] = field(default_factory=list)
     random_key: Tensor | None = None
     person: Tensor | None = None
+    uv_maps: dict[str, Tensor] | None = None
 
     def __len__(self) -> int:
         return self.image.shape[0]
