@@ -1,0 +1,1 @@
+"""Mesoscopic displacement from facial textures (pix2pixHD generator, as FaceScape releases)."""

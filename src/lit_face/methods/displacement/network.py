@@ -1,0 +1,134 @@
+"""The generator: from a facial texture to its mesoscopic displacement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lit_face.io.start_weights import weights_come_later
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions over reflected borders, added to what came in.
+
+    Args:
+        channels: in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels), nn.ReLU(),
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+        )  # fmt: skip
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B,C,H,W) to the same shape."""
+        added: Tensor = features + self.conv_block(features)
+        return added
+
+
+class GlobalGenerator(nn.Module):
+    """The global generator of pix2pixHD (Wang et al., CVPR 2018), as FaceScape's release uses it.
+
+    State dict names are those of `dpmap_single_net_G.pth`.
+
+    Args:
+        width: channels of the first layer; doubled by each halving of the side. Released: 64.
+        downs: halvings. Released: 4.
+        blocks: residual blocks at the smallest side. Released: 9.
+        weights: file of a bare state dict to start from, which must fit exactly.
+    """
+
+    def __init__(
+        self, width: int = 64, downs: int = 4, blocks: int = 9, weights: str | None = None
+    ) -> None:
+        super().__init__()
+        self.downs = downs
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), *_norm(width)]
+        channels = width
+        for _ in range(downs):
+            layers += [nn.Conv2d(channels, 2 * channels, 3, 2, 1), *_norm(2 * channels)]
+            channels *= 2
+        layers += [ResidualBlock(channels) for _ in range(blocks)]
+        for _ in range(downs):
+            layers += [
+                nn.ConvTranspose2d(channels, channels // 2, 3, 2, 1, output_padding=1),
+                *_norm(channels // 2),
+            ]
+            channels //= 2
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 1, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(layer.weight, std=0.02)
+        if weights is not None and not weights_come_later():
+            self.load_state_dict(read_generator(weights, self.state_dict()))
+
+    def forward(self, texture: Tensor) -> Tensor:
+        """Map textures (B,3,H,W), RGB in [-1,1], to displacement (B,1,H,W) in (-1,1).
+
+        Raises:
+            ValueError: sides that `downs` halvings do not divide, or that vanish.
+        """
+        problem = size_problem(min(texture.shape[-2:]), self.downs) or size_problem(
+            max(texture.shape[-2:]), self.downs
+        )
+        if problem:
+            raise ValueError(problem)
+        found: Tensor = self.model(texture)
+        return found
+
+
+def size_problem(side: int, downs: int) -> str | None:
+    """Say why a texture of a side does not fit a generator, or None."""
+    step = 2**downs
+    if side % step == 0 and side >= 2 * step:
+        return None
+    return (
+        f"a texture's side should be a multiple of {step} (2 to the power of downs), at least "
+        f"{2 * step}, found {side}."
+    )
+
+
+def read_generator(path: str | Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read a released state dict onto the CPU and check that it fits.
+
+    Args:
+        path: `dpmap_single_net_G.pth` or any bare state dict.
+        expected: name -> tensor of the generator to fill.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: other names or shapes; names the first ones.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No weights {path} (method.network.weights). The released file is called "
+            "dpmap_single_net_G.pth; null starts from noise."
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{path}: expected a bare state dict, name -> tensor.")
+    missing, unknown = sorted(expected.keys() - state), sorted(state.keys() - expected.keys())
+    if missing or unknown:
+        raise ValueError(
+            f"{path}: made for another width, downs or blocks (released: 64, 4, 9): it lacks "
+            f"{missing[:3] or 'nothing'} and has besides {unknown[:3] or 'nothing'}."
+        )
+    for name, value in expected.items():
+        if state[name].shape != value.shape:
+            raise ValueError(
+                f"{path}: {name} should be {tuple(value.shape)}, found "
+                f"{tuple(state[name].shape)}; see method.network.width."
+            )
+    return {name: value.float() for name, value in state.items()}
+
+
+def _norm(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.InstanceNorm2d(channels), nn.ReLU()
