@@ -1,0 +1,1 @@
+"""FaceScape's bilinear models, and the built-in head in their formats."""
