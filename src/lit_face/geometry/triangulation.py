@@ -125,11 +125,12 @@ def _distances(starts: Tensor, rays: Tensor, points: Tensor) -> Tensor:
     """Return how far points (...,P,3) are from the rays of each view (...,N,P)."""
     away = points[..., None, :, :] - starts[..., None, :]
     along = (away * rays).sum(-1, keepdim=True)
-    return (away - along * rays).norm(dim=-1)
+    across: Tensor = torch.linalg.vector_norm(away - along * rays, dim=-1)
+    return across
 
 
 def _spread(residual: Tensor, given: Tensor) -> Tensor:
     """Return the standard deviation (...,1,1) of a face's residuals, from their median."""
     counted = torch.where(given > 0, residual, torch.nan).flatten(-2)
-    spread = _TO_STD * counted.nanmedian(dim=-1).values[..., None, None]
+    spread: Tensor = _TO_STD * counted.nanmedian(dim=-1).values[..., None, None]
     return spread.clamp(min=1e-12)

@@ -265,11 +265,11 @@ def _alternate(
 
 
 def _reweighted(found: Tensor, targets: Tensor, weights: Tensor, used: Tensor) -> Tensor:
-    goal = place(found, targets, used).to_model(targets)
+    goal: Tensor = place(found, targets, used).to_model(targets)
     residual = (found - goal).norm(dim=-1)
     counted = torch.where(weights > 0, residual, torch.nan)
-    spread = _TO_STD * counted.nanmedian(dim=1, keepdim=True).values
-    ratio = residual / (_REACH * spread.clamp(min=_LEAST_STD))
+    spread: Tensor = _TO_STD * counted.nanmedian(dim=1, keepdim=True).values
+    ratio: Tensor = residual / (_REACH * spread.clamp(min=_LEAST_STD))
     return weights / (1 + ratio.square()).square()
 
 
