@@ -1,0 +1,115 @@
+"""FaceScape's multi-view data: `python -m lit_face.data.facescape preprocess|maps`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from lit_face.data.facescape_preparation import (
+    LONG_SIDE,
+    PreparationOptions,
+    Summary,
+    preprocess,
+)
+
+_SHOWN = 10  # reasons of a kind
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit status."""
+    given: Any = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        given.run(given)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"lit_face cannot {given.command}: {error}\n")
+        return 2
+    return 0
+
+
+class StageProgress:
+    """Shows a bar for each stage that tells of itself; a context."""
+
+    def __init__(self) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        self.bars = RichProgress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> StageProgress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move a stage's bar."""
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bars.add_task(stage, total=total)
+        self.bars.update(self.tasks[stage], completed=done)
+
+
+def _preprocess(given: Any) -> None:
+    options = PreparationOptions(given.long_side, given.views, given.reference_pixels)
+    with StageProgress() as progress:
+        summary = preprocess(
+            given.raw,
+            given.out,
+            options,
+            given.workers,
+            given.select,
+            progress,
+            skip_broken=given.skip_broken,
+        )
+    sys.stdout.write(describe(summary, given.out))
+
+
+def describe(summary: Summary, out: Path) -> str:
+    """Tell what was done and what was left out, and why."""
+    lines = [
+        f"{out}: {len(summary.written)} samples written, {len(summary.unchanged)} were there "
+        f"already, {len(summary.skipped)} problems left out, {len(summary.dropped)} views dropped, "
+        f"{summary.enlarged} photos enlarged"
+    ]
+    for title, reasons in (("left out", summary.skipped), ("dropped", summary.dropped)):
+        lines += [f"  {title}: {reason}" for reason in reasons[:_SHOWN]]
+        if len(reasons) > _SHOWN:
+            lines.append(f"  {title}: and {len(reasons) - _SHOWN} more")
+    return "\n".join(lines) + "\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lit_face.data.facescape", description=__doc__.splitlines()[0]
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    preparing = commands.add_parser("preprocess", help="undistort and resize photos, choose views")
+    preparing.add_argument(
+        "raw", type=Path, help="folder with imgs/, or with photos and params.json"
+    )
+    preparing.add_argument("out", type=Path, help="processed folder; what is there and true stays")
+    preparing.add_argument("--long-side", type=int, default=LONG_SIDE, help="pixels")
+    preparing.add_argument("--views", type=int, default=10, help="where select_dict.json has none")
+    preparing.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    preparing.add_argument("--select", type=Path, help="select_dict.json, if not the raw folder's")
+    preparing.add_argument(
+        "--reference-pixels", action="store_true", help="intrinsics as the reference scales them"
+    )
+    preparing.add_argument(
+        "--skip-broken", action="store_true", help="leave broken samples out instead of refusing"
+    )
+    preparing.set_defaults(run=_preprocess)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
