@@ -28,6 +28,29 @@ class ObjData(NamedTuple):
     texture: Path | None
 
 
+class ObjTopology(NamedTuple):
+    """An .obj file as it is written, with seams.
+
+    Attributes:
+        vertices: (V,3).
+        faces: (F,3) int64 rows of `vertices`; polygons are split into fans.
+        uv: (U,2).
+        faces_uv: (F,3) int64 rows of `uv`, -1 where a corner has none.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    uv: NDArray[np.float64]
+    faces_uv: NDArray[np.int64]
+
+
+class _Lines(NamedTuple):
+    points: list[list[float]]
+    texture_points: list[list[float]]
+    corners: list[tuple[int, int]]  # three a triangle: vertex, texture point or -1
+    libraries: list[str]
+
+
 def obj_text(
     vertices: NDArray[np.float32],
     faces: NDArray[np.int64],
@@ -72,9 +95,35 @@ def read_obj(path: Path) -> ObjData:
         FileNotFoundError: a material file or texture that it names is missing.
         ValueError: a line that cannot be parsed; the message names file and line.
     """
+    points, texture_points, corners, libraries = _read_lines(path)
+    with_color = bool(points) and all(len(point) == 6 for point in points)
+    table = np.array([point[:6] if with_color else point[:3] for point in points])
+    table = table.reshape(len(points), 6 if with_color else 3)
+    index = np.array(corners, dtype=np.int64).reshape(-1, 2)
+    faces, origin, uv = _split_seams(index, np.array(texture_points).reshape(-1, 2), len(points))
+    table = table[origin]
+    texture = _texture(path, libraries)
+    return ObjData(table[:, :3], faces, uv, table[:, 3:] if with_color else None, texture)
+
+
+def read_obj_topology(path: Path) -> ObjTopology:
+    """Read an .obj file without giving vertices at seams copies.
+
+    Raises:
+        ValueError: a line that cannot be parsed; the message names file and line.
+    """
+    lines = _read_lines(path)
+    corners = np.array(lines.corners, dtype=np.int64).reshape(-1, 3, 2)
+    points = np.array([point[:3] for point in lines.points]).reshape(-1, 3)
+    uv = np.array(lines.texture_points).reshape(-1, 2)
+    return ObjTopology(points, corners[..., 0], uv, corners[..., 1])
+
+
+def _read_lines(path: Path) -> _Lines:
+    """Parse what `read_obj` uses."""
     points: list[list[float]] = []
     texture_points: list[list[float]] = []
-    corners: list[tuple[int, int]] = []  # three a triangle: vertex, texture point or -1
+    corners: list[tuple[int, int]] = []
     libraries: list[str] = []
     with path.open(errors="replace") as lines:
         for number, line in enumerate(lines, 1):
@@ -95,14 +144,7 @@ def read_obj(path: Path) -> ObjData:
                     libraries.append(line.split(maxsplit=1)[1].strip())
             except (ValueError, IndexError) as error:
                 raise ValueError(f"{path}, line {number}: {line.strip()!r} ({error}).") from error
-    with_color = bool(points) and all(len(point) == 6 for point in points)
-    table = np.array([point[:6] if with_color else point[:3] for point in points])
-    table = table.reshape(len(points), 6 if with_color else 3)
-    index = np.array(corners, dtype=np.int64).reshape(-1, 2)
-    faces, origin, uv = _split_seams(index, np.array(texture_points).reshape(-1, 2), len(points))
-    table = table[origin]
-    texture = _texture(path, libraries)
-    return ObjData(table[:, :3], faces, uv, table[:, 3:] if with_color else None, texture)
+    return _Lines(points, texture_points, corners, libraries)
 
 
 def _corner(word: str, points: int, texture_points: int) -> tuple[int, int]:
