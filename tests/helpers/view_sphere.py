@@ -31,9 +31,9 @@ def paint(points: Tensor) -> Tensor:
 
 
 def view_sphere(
-    size: int = 64, yaws=(-40.0, 0.0, 40.0), height: int = 160, width: int = 120
+    size: int = 64, yaws=(-40.0, 0.0, 40.0), height: int = 160, width: int = 120, paint=paint
 ) -> ViewSphere:
-    """Look at the sphere's front from one metre, at yaws in degrees."""
+    """Look at the sphere's front from one metre, at yaws in degrees; `paint` colours points."""
     angle = (torch.arange(size) + 0.5) / size * 2.4 - 1.2
     up, side = torch.meshgrid(-angle, angle, indexing="ij")
     normal = torch.stack([side.sin() * up.cos(), up.sin(), side.cos() * up.cos()])
@@ -45,11 +45,14 @@ def view_sphere(
     focal = 4.4 * height
     row = [[focal, 0, width / 2 - 0.5], [0, focal, height / 2 - 0.5], [0, 0, 1]]
     camera = PerspectiveCamera(torch.tensor(row).expand(len(yaw), 3, 3), rotation, translation)
-    images = torch.stack([_photo(camera, eye, view, height, width) for view in range(len(yaw))])
+    images = torch.stack(
+        [_photo(camera, eye, view, (height, width), paint) for view in range(len(yaw))]
+    )
     return ViewSphere(RADIUS * normal, normal, mask, images, camera)
 
 
-def _photo(camera, eye, view, height, width):
+def _photo(camera, eye, view, shape, paint):
+    height, width = shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)]).flatten(1).float()
     rays = torch.linalg.inv(camera.intrinsics[view]) @ pixels

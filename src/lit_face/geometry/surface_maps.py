@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import kornia.filters
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_face.geometry.meshes import grid_faces, vertex_normals
 from lit_face.geometry.precision import fp32_region
 
 _SHIFTS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -61,6 +63,40 @@ def enlarged_maps(position: Tensor, normal: Tensor, mask: Tensor, size: int) -> 
     )
     share = F.interpolate(known[None, None].to(points), (size, size), mode="bilinear")[0, 0]
     return SurfaceMaps(points, F.normalize(normals, dim=0), share >= 0.5)
+
+
+@fp32_region()
+def surface_normals(position: Tensor, mask: Tensor, outward: Tensor | None = None) -> Tensor:
+    """Return the normals of the mesh of a surface's texels.
+
+    Args:
+        position: (3,S,S).
+        mask: (S,S), non-zero where the surface is.
+        outward: (3,S,S) rough normals that say which side is outside; None: that from which
+            columns run to the right and rows down.
+
+    Returns:
+        (3,S,S) unit, 0 beside the mask and at texels without a face.
+    """
+    known = mask > 0
+    points = position[:, known].T
+    found = vertex_normals(points[None], grid_faces(known), by_area=False)[0].T
+    if outward is not None and (found * outward[:, known].to(found)).sum() < 0:
+        found = -found
+    normals = torch.zeros_like(position)
+    normals[:, known] = found
+    return normals
+
+
+def smoothed_map(values: Tensor, known: Tensor, sigma: float) -> Tensor:
+    """Blur a map (C,S,S) by a Gaussian of `sigma` texels over its known texels (S,S)."""
+    if sigma <= 0:
+        return values * known
+    weight = known[None].to(values)
+    reach = 2 * min(max(1, round(4 * sigma)), min(known.shape) - 1) + 1
+    both = torch.cat([values * weight, weight])[None]
+    blurred: Tensor = kornia.filters.gaussian_blur2d(both, reach, (sigma, sigma))[0]
+    return blurred[:-1] / blurred[-1:].clamp(min=1e-6)
 
 
 def continued(values: Tensor, known: Tensor) -> Tensor:
