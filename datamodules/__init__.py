@@ -5,6 +5,7 @@ import lit_face  # noqa: F401, I001  (first: arms the torchvision repair)
 from datamodules.aflw2000 import AFLW2000DataModule
 from datamodules.base import FaceDataModule
 from datamodules.celeba_skin import CelebASkinDataModule
+from datamodules.facescape import FaceScapeDataModule
 from datamodules.ffhq import FFHQDataModule
 from datamodules.rendered import RenderedDataModule
 from datamodules.synthetic import SyntheticDataModule
@@ -16,6 +17,7 @@ __all__ = [
     "CelebASkinDataModule",
     "FFHQDataModule",
     "FaceDataModule",
+    "FaceScapeDataModule",
     "RenderedDataModule",
     "SyntheticDataModule",
     "TextureMapsDataModule",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import pytorch_lightning as pl
@@ -58,6 +58,11 @@ class FaceDataModule(pl.LightningDataModule):
             )
         self.datasets: dict[Split, Dataset[dict[str, Any]]] = {}
         self._validated: set[str] = set()
+
+    @staticmethod
+    def collate(samples: Sequence[Mapping[str, Any]]) -> FaceBatch:
+        """Stack samples into a batch."""
+        return collate(samples)
 
     @abstractmethod
     def dataset(self, split: Split) -> Dataset[dict[str, Any]] | None:
@@ -124,5 +129,5 @@ class FaceDataModule(pl.LightningDataModule):
         if is_train and not overfits:
             sampler = EpochSampler(size, seed, shuffle=True, rank=rank, world_size=world_size)
         return ResumableLoader(
-            dataset, sampler, self.batch_size, self.workers, collate, seed, drop_last=is_train
+            dataset, sampler, self.batch_size, self.workers, self.collate, seed, drop_last=is_train
         )

@@ -14,12 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from lit_face.data.facescape_layout import FaceScapeFolder
+from lit_face.data.facescape_maps import MapOptions, fit_base_meshes, write_maps
 from lit_face.data.facescape_preparation import (
     LONG_SIDE,
     PreparationOptions,
     Summary,
     preprocess,
 )
+from lit_face.morphable_models.facescape import load_bilinear
+from lit_face.morphable_models.facescape.bilinear import TEMPLATE_FILE
 
 _SHOWN = 10  # reasons of a kind
 
@@ -73,6 +77,28 @@ def _preprocess(given: Any) -> None:
     sys.stdout.write(describe(summary, given.out))
 
 
+def _maps(given: Any) -> None:
+    folder = FaceScapeFolder(given.out)
+    model = load_bilinear(given.model or folder.predefined)
+    samples = given.samples or None
+    with StageProgress() as progress:
+        reports = fit_base_meshes(
+            folder, model, samples, progress=lambda d, n, _: progress("base meshes", d, n)
+        )
+        made = write_maps(
+            folder,
+            None if given.model is None else given.model / TEMPLATE_FILE,
+            samples,
+            given.workers if given.workers > 1 else 0,
+            MapOptions(size=given.size),
+            progress=lambda d, n, _: progress("maps", d, n),
+        )
+    sys.stdout.write(
+        f"{given.out}: {len(reports)} base meshes, maps of {len(made)} samples made, "
+        f"{len(reports) - len(made)} were there already\n"
+    )
+
+
 def describe(summary: Summary, out: Path) -> str:
     """Tell what was done and what was left out, and why."""
     lines = [
@@ -108,6 +134,15 @@ def _parser() -> argparse.ArgumentParser:
         "--skip-broken", action="store_true", help="leave broken samples out instead of refusing"
     )
     preparing.set_defaults(run=_preprocess)
+    mapping = commands.add_parser("maps", help="fit base meshes to landmarks and make UV maps")
+    mapping.add_argument("out", type=Path, help="processed folder")
+    mapping.add_argument(
+        "--model", type=Path, help="folder of the bilinear model, if not OUT/predefined"
+    )
+    mapping.add_argument("--size", type=int, default=512, help="texels; maps are half as wide")
+    mapping.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    mapping.add_argument("--samples", nargs="*", help="names as 073_15; all without it")
+    mapping.set_defaults(run=_maps)
     return parser
 
 

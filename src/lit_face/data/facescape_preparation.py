@@ -34,6 +34,7 @@ from lit_face.data.facescape_raw import (
     check_sample,
     find_samples,
 )
+from lit_face.data.facescape_views import scaled
 from lit_face.io.files import atomic_folder, atomic_write
 from lit_face.io.images import read_image, write_image
 
@@ -137,34 +138,6 @@ def undistorted(image: Array, K: Array, distortion: Array) -> Array:
     return np.asarray(cv2.undistort(image, K, distortion))
 
 
-def resized(
-    image: Array, K: Array, long_side: int, *, reference_pixels: bool = False
-) -> tuple[Array, Array]:
-    """Resize a photo to a longer side, and its intrinsics with it.
-
-    The centre of the first pixel is (0, 0): a pixel x becomes s (x + 0.5) - 0.5. The reference
-    scales K alone.
-    """
-    height, width = image.shape[:2]
-    scale = long_side / max(height, width)
-    size = int(width * scale), int(height * scale)
-    if not reference_pixels:
-        size = round(width * scale), round(height * scale)
-    is_linear = reference_pixels or scale >= 1
-    mode = cv2.INTER_LINEAR if is_linear else cv2.INTER_AREA
-    small = cv2.resize(image, size, interpolation=mode) if size != (width, height) else image
-    if reference_pixels:
-        factor = np.diag([scale, scale, 1.0])
-    else:
-        factor = pixel_scaling(size[0] / width, size[1] / height)
-    return np.asarray(small), factor @ K
-
-
-def pixel_scaling(across: float, down: float) -> NDArray[np.float64]:
-    """Return the matrix (3,3) of x' = s (x + 0.5) - 0.5."""
-    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
-
-
 def _prepare(job: tuple[RawSample, tuple[int, ...]], out: Path, options: PreparationOptions) -> int:
     """Write photos, params.json, landmarks.json and the scan of a sample; count enlarged photos."""
     sample, views = job
@@ -181,8 +154,9 @@ def _prepare(job: tuple[RawSample, tuple[int, ...]], out: Path, options: Prepara
         for row, view in enumerate(views):
             distortion = view_array(params, view, "distortion", (5,), raw_path)
             photo = undistorted(read_image(sample.photos[view]), cameras.K[row], distortion)
-            small, K = resized(
-                photo, cameras.K[row], options.long_side, reference_pixels=options.reference_pixels
+            factor = options.long_side / max(photo.shape[:2])
+            small, K = scaled(
+                photo, cameras.K[row], factor, pixel_center=not options.reference_pixels
             )
             write_image(temporary / f"{view}.jpg", small, _QUALITY)
             values = {
