@@ -58,7 +58,7 @@ class Bilinear:
             identity: (B,I) weights of the core, not standard deviations.
             expression: (B,E), the first of them 1.
         """
-        by_person = torch.einsum("vei,bi->bve", self.core, identity.to(self.core))
+        by_person = torch.einsum("nei,bi->bne", self.core, identity.to(self.core))
         found = (by_person @ expression.to(self.core)[:, :, None])[..., 0]
         return found.view(len(identity), -1, 3)
 

@@ -63,7 +63,7 @@ class FaceScape(MorphableModel):
         person = self.id_mean + functional.pad(identity.float(), (0, spare)) * self.id_std
         weights = expression.float() * self.expression_std[: expression.shape[1]]
         core = self.core[:, : 1 + weights.shape[1]]
-        by_person = torch.einsum("vei,bi->bve", core, person)
+        by_person = torch.einsum("nei,bi->bne", core, person)
         found = (by_person @ functional.pad(weights, (1, 0), value=1.0)[:, :, None])[..., 0]
         vertices = found.view(len(person), -1, 3)[:, self.origin]
         return vertices if pose is None else vertices @ pose.mT
