@@ -6,6 +6,7 @@ from datamodules.aflw2000 import AFLW2000DataModule
 from datamodules.base import FaceDataModule
 from datamodules.celeba_skin import CelebASkinDataModule
 from datamodules.facescape import FaceScapeDataModule
+from datamodules.facescape_details import FaceScapeDetailsDataModule
 from datamodules.ffhq import FFHQDataModule
 from datamodules.rendered import RenderedDataModule
 from datamodules.synthetic import SyntheticDataModule
@@ -18,6 +19,7 @@ __all__ = [
     "FFHQDataModule",
     "FaceDataModule",
     "FaceScapeDataModule",
+    "FaceScapeDetailsDataModule",
     "RenderedDataModule",
     "SyntheticDataModule",
     "TextureMapsDataModule",
