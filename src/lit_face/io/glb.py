@@ -27,6 +27,7 @@ def glb_bytes(
     colors: NDArray[np.float32] | None = None,
     texture: NDArray[np.uint8] | None = None,
     surface: Surface | None = None,
+    normal_map: NDArray[np.uint8] | None = None,
 ) -> bytes:
     """Return the content of a .glb file.
 
@@ -41,6 +42,7 @@ def glb_bytes(
         colors: (V,3) sRGB in [0,1]; the file holds them linear, 16 bits.
         texture: (H,W,3) uint8 sRGB, row 0 at v = 1.
         surface: how the texture, then a diffuse albedo, reflects besides.
+        normal_map: (H,W,3) uint8 beside the texture, see `lit_face.io.meshes.Mesh`.
     """
     parts = _Parts()
     normals = np.where(np.abs(normals).sum(1, keepdims=True) > 0, normals, (0, 0, 1))
@@ -80,6 +82,9 @@ def glb_bytes(
             }
         }
         content["extensionsUsed"] = [_SPECULAR]
+    if normal_map is not None:
+        material["normalTexture"] = {"index": len(pictures)}
+        pictures.append(normal_map)
     if pictures:
         content |= _textures(pictures, parts)
     content |= {"accessors": parts.accessors, "bufferViews": parts.views}

@@ -26,7 +26,10 @@ class Surface:
 
 
 def material_files(
-    stem: str, texture: NDArray[np.uint8], surface: Surface | None
+    stem: str,
+    texture: NDArray[np.uint8],
+    surface: Surface | None,
+    normal_map: NDArray[np.uint8] | None = None,
 ) -> dict[str, bytes]:
     """Return the files beside an .obj by name: its material and pictures.
 
@@ -41,6 +44,9 @@ def material_files(
         lines += ["Ks 1.0 1.0 1.0", f"Ns {exponent:.4f}", "illum 2"]
         lines += [f"map_Kd {stem}_texture.png", f"map_Ks {stem}_specular.png"]
         files[f"{stem}_specular.png"] = png(srgb_bytes(surface.specular))
+    if normal_map is not None:
+        lines.append(f"norm {stem}_normal.png")
+        files[f"{stem}_normal.png"] = png(normal_map)
     files[f"{stem}.mtl"] = ("\n".join(lines) + "\n").encode()
     return files
 

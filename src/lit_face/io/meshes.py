@@ -34,10 +34,12 @@ class Mesh:
         colors: (V,3) float32 sRGB in [0,1]; files keep 8 bits.
         texture: (H,W,3) uint8 sRGB, or the path of an image file.
         surface: how the texture, then a diffuse albedo, reflects besides (`Surface`).
+        normal_map: (H,W,3) uint8 beside the texture: unit vectors as (n + 1) / 2, to the right and
+            up on the texture, and outwards.
 
     Raises:
         ValueError: no vertices or faces, shapes or indices that do not fit, or a texture without
-            uv or beside colours (which of the two should a viewer show?).
+            uv or beside colours (which of the two should a viewer show?), or a normal map without.
     """
 
     vertices: Any  # what is given is converted: read as NDArray[np.float32], and so on
@@ -46,6 +48,7 @@ class Mesh:
     colors: Any | None = None
     texture: Any | None = None
     surface: Surface | None = None
+    normal_map: Any | None = None
 
     def __post_init__(self) -> None:
         self.vertices = _array("vertices", self.vertices, 3)
@@ -74,15 +77,17 @@ class Mesh:
             raise ValueError("mesh: a surface needs a texture, its diffuse albedo.")
         if self.texture is not None and self.colors is not None:
             raise ValueError("mesh: give colors or a texture, not both.")
+        if self.normal_map is not None and self.texture is None:
+            raise ValueError("mesh: a normal map needs a texture beside it.")
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh; the suffix chooses the format. Readers never meet half a file.
 
     .obj: text; a texture goes to `<stem>_texture.png` and `<stem>.mtl` beside it, by relative
-    names, a surface's reflectance to `<stem>_specular.png`. .ply: binary. .glb: one binary file
-    with normals, a physically based material and the pictures inside. Where there are colours, uv
-    is left out (no reader could tell which to show).
+    names, a surface's reflectance to `<stem>_specular.png`, a normal map to `<stem>_normal.png`.
+    .ply: binary. .glb: one binary file with normals, a physically based material and the pictures
+    inside. Where there are colours, uv is left out (no reader could tell which to show).
 
     Raises:
         ValueError: another suffix, or a texture in .ply, which cannot hold one.
@@ -97,13 +102,14 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
         material = None
         if mesh.texture is not None:
             material = f"{path.stem}.mtl", f"{path.stem}_texture"
-            files = material_files(path.stem, mesh.texture, mesh.surface)
+            files = material_files(path.stem, mesh.texture, mesh.surface, mesh.normal_map)
         data = obj_text(mesh.vertices, mesh.faces, uv, mesh.colors, material).encode()
     elif suffix == ".glb":
         normals = _normals(mesh.vertices, mesh.faces)
         data = glb_bytes(
-            mesh.vertices, mesh.faces, normals, uv, mesh.colors, mesh.texture, mesh.surface
-        )
+            mesh.vertices, mesh.faces, normals, uv, mesh.colors, mesh.texture, mesh.surface,
+            mesh.normal_map,
+        )  # fmt: skip
     else:
         data = _ply_bytes(mesh, uv)
     for name, content in {**files, path.name: data}.items():  # the mesh last: then all is there
