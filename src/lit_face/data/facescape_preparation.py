@@ -20,20 +20,15 @@ from numpy.typing import NDArray
 
 from lit_face.data.facescape_cameras import read_cameras, read_json, view_array
 from lit_face.data.facescape_layout import (
-    SCALE_FILE,
-    SELECT_FILE,
-    SPLIT_FILE,
     FaceScapeFolder,
-    split_id,
 )
 from lit_face.data.facescape_raw import (
-    LAST_TRAINING_PERSON,
-    OWN_CAPTURE,
     Checked,
     RawSample,
     check_sample,
     find_samples,
 )
+from lit_face.data.facescape_tables import write_json, write_tables
 from lit_face.data.facescape_views import scaled
 from lit_face.io.files import atomic_folder, atomic_write
 from lit_face.io.images import read_image, write_image
@@ -129,7 +124,9 @@ def preprocess(
         ):
             summary.written.append(sample.name)
             summary.enlarged += number
-    _write_tables(raw, folder, [s for s in samples if s not in to_do or s in good])
+    there = [s for s in samples if s not in to_do or s in good]
+    views = {s.name: (_stamp_of(folder, s.name, whole=True) or {})["views"] for s in there}
+    write_tables(raw, folder, there, views, summary.written)
     return summary
 
 
@@ -171,11 +168,11 @@ def _prepare(job: tuple[RawSample, tuple[int, ...]], out: Path, options: Prepara
             if points is not None:
                 entry = points.get(str(view))
                 found[str(view)] = _moved(entry, cameras.K[row], distortion, K, sample, view)
-        _write_json(temporary / "params.json", written)
+        write_json(temporary / "params.json", written)
         if points is not None:
-            _write_json(temporary / "landmarks.json", found)
+            write_json(temporary / "landmarks.json", found)
         stamp = {**_fingerprint(sample, options), "views": views}
-        _write_json(temporary / STAMP_FILE, stamp)
+        write_json(temporary / STAMP_FILE, stamp)
         if sample.scan is not None:
             with atomic_write(folder.scan_file(sample.name)) as scan:
                 shutil.copyfile(sample.scan, scan)
@@ -213,56 +210,6 @@ def _report(checks: dict[str, Checked], summary: Summary, *, skip_broken: bool) 
     summary.skipped += problems
 
 
-def _write_tables(raw: Path, folder: FaceScapeFolder, samples: list[RawSample]) -> None:
-    """Write select_dict.json, id.json, Rt_scale_dict.json, and the model's files."""
-    tables: dict[str, dict[str, Any]] = {
-        name: read_json(folder.root / name) if (folder.root / name).is_file() else {}
-        for name in (SELECT_FILE, SCALE_FILE)
-    }
-    for sample in samples:
-        person, expression = map(str, split_id(sample.name))
-        views = (_stamp_of(folder, sample.name, whole=True) or {})["views"]
-        tables[SELECT_FILE] = _with(tables[SELECT_FILE], person, expression, views)
-        if sample.scale is not None:
-            entry = read_json(raw / SCALE_FILE)[person][expression]
-            tables[SCALE_FILE] = _with(tables[SCALE_FILE], person, expression, entry)
-    names = sorted(
-        {f"{int(p):03d}_{int(k):02d}" for p, found in tables[SELECT_FILE].items() for k in found}
-    )
-    tables[SPLIT_FILE] = _split(raw, names)
-    for name, content in tables.items():
-        if content:
-            _write_json(folder.root / name, content)
-    model = raw / "predefined"
-    if model.is_dir() and not folder.predefined.is_dir():
-        with atomic_folder(folder.predefined) as temporary:
-            shutil.copytree(model, temporary, dirs_exist_ok=True)
-    mask = folder.predefined / "facial_mask.png"
-    for source in (raw / "facial_mask.png", mask):
-        if source.is_file() and not folder.mask_file.is_file():
-            with atomic_write(folder.mask_file) as path:
-                shutil.copyfile(source, path)
-
-
-def _split(raw: Path, names: list[str]) -> dict[str, list[str]]:
-    """Return id.json's content: the raw folder's, else by person."""
-    if (raw / SPLIT_FILE).is_file():
-        known = read_json(raw / SPLIT_FILE)
-        return {
-            split: [n for n in known.get(split, []) if n in names] for split in ("train", "eval")
-        }
-    is_own = names == [OWN_CAPTURE]
-    split: dict[str, list[str]] = {"train": [], "eval": []}
-    for name in names:
-        trains = split_id(name)[0] <= LAST_TRAINING_PERSON and not is_own
-        split["train" if trains else "eval"].append(name)
-    return split
-
-
-def _with(table: dict[str, Any], person: str, expression: str, value: Any) -> dict[str, Any]:
-    return {**table, person: {**table.get(person, {}), expression: value}}
-
-
 def _fingerprint(sample: RawSample, options: PreparationOptions) -> dict[str, Any]:
     """Tell whether a sample has to be written again."""
     files = [sample.params_file, sample.landmarks_file, *sample.photos.values()]
@@ -282,11 +229,6 @@ def _stamp_of(folder: FaceScapeFolder, name: str, *, whole: bool = False) -> dic
         return None
     stamp = json.loads(path.read_text(encoding="utf-8"))
     return stamp if whole else {key: value for key, value in stamp.items() if key != "views"}
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
 @contextmanager
