@@ -54,13 +54,16 @@ def test_sampled_features_of_linear_maps_are_positions():
 
 
 def test_weighted_variance():
-    features = torch.randn(2, 5, 30, 4)
-    assert_close(variance(features), features.var(1, correction=0))
-    equal = variance(features, torch.full((2, 5, 30), 0.3))
-    assert_close(equal, features.var(1, correction=0), atol=1e-5)
+    maps = torch.randn(2, 5, 6, 7, 4)
+    pixels = torch.rand(2, 5, 30, 2) * 5
+    features = sample_features(maps, pixels)
+    expected = features.var(1, correction=0)
+    assert_close(variance(maps, pixels), expected, atol=1e-5)
+    assert_close(variance(maps, pixels, torch.full((2, 5, 30), 0.3)), expected, atol=1e-5)
     weights = torch.ones(2, 5, 30)
     weights[:, 3:] = 0
-    assert_close(variance(features, weights), features[:, :3].var(1, correction=0), atol=1e-5)
+    some = features[:, :3].var(1, correction=0)
+    assert_close(variance(maps, pixels, weights), some, atol=1e-5)
 
 
 def test_views_that_do_not_see_do_not_count():

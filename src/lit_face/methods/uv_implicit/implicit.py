@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,6 +34,8 @@ from lit_face.methods.uv_implicit.views import cropped_to_face
 from lit_face.types import FaceBatch, required
 
 Weighting = Literal["visibility", "none"]
+
+_AGREEMENT_GRID = 64  # texels a side at which views are compared
 
 
 class ViewFeatures(NamedTuple):
@@ -205,11 +209,18 @@ class ImplicitSurface(nn.Module):
             height, width = seen.maps.shape[2:4]
             inside = in_picture(pixels, depth, height, width)
             weights = torch.where(inside, weights, FLOOR * 1e-3)
-        return variance(sample_features(seen.maps, pixels, self.alignment), weights)
+        return variance(seen.maps, pixels, weights, self.alignment)
 
     @torch.no_grad()
-    def forward(self, batch: FaceBatch) -> Tensor:
-        """Return the cost volume (B,D,S,S); 0 outside of the mask."""
+    def forward(
+        self, batch: FaceBatch, progress: Callable[[int, int], None] | None = None
+    ) -> Tensor:
+        """Return the cost volume (B,D,S,S); 0 outside of the mask.
+
+        Args:
+            batch: photos and base mesh.
+            progress: is told how many texels of how many are done.
+        """
         batch = self.cropped(batch)
         seen = self.look(batch)
         surface, texels = self.surface(batch)
@@ -228,13 +239,48 @@ class ImplicitSurface(nn.Module):
             cost = self.cost(seen, some, displacement).unflatten(1, (len(part), self.planes))
             index = where[:, None, start : start + len(part)].expand(-1, self.planes, -1)
             volume.scatter_(2, index, cost.mT)
+            if progress is not None:
+                progress(start + len(part), count)
         filled: Tensor = volume[..., :-1].unflatten(2, (size, size))
         return filled
+
+    @torch.no_grad()
+    def disagreement(self, batch: FaceBatch, displacement: Tensor) -> Tensor:
+        """Say how far each view's features are from those of the other views on a surface.
+
+        Args:
+            batch: photos and base mesh.
+            displacement: (B,1,S,S) of the surface, mm.
+
+        Returns:
+            (B,N), 1 for the median view of a sample; NaN for a view that sees nothing of it.
+        """
+        batch = self.cropped(batch)
+        seen = self.look(batch)
+        maps = required(batch.uv_maps, "uv_maps", "uv_implicit")
+        size = maps["mask"].shape[-1]
+        grid = torch.zeros_like(maps["mask"])
+        grid[..., :: max(1, size // _AGREEMENT_GRID), :: max(1, size // _AGREEMENT_GRID)] = 1
+        thin = replace(batch, uv_maps={**maps, "mask": maps["mask"] * grid})
+        surface, texels = self.surface(thin)
+        height = displacement.flatten(1).gather(1, texels.clamp(min=0))
+        points = surface.points + surface.normals * height[..., None]
+        pixels, depth = project(seen.camera, points)
+        features = sample_features(seen.maps, pixels, self.alignment)
+        weights = torch.ones_like(depth) if surface.weights is None else surface.weights - FLOOR
+        weights = weights * in_picture(pixels, depth, *seen.maps.shape[2:4])
+        weights = weights * (texels >= 0)[:, None]
+        total = torch.einsum("bnp,bnpc->bpc", weights, features)
+        others = (weights.sum(1, keepdim=True) - weights).clamp(min=FLOOR)
+        mean = (total[:, None] - weights[..., None] * features) / others[..., None]
+        distance = (features - mean).square().mean(-1).sqrt()
+        found = (distance * weights).sum(-1) / weights.sum(-1)
+        return found / found.nanmedian(dim=1, keepdim=True).values
 
     def tile(self, samples: int, views: int) -> int:
         """Return how many points a sample may have in work within `memory`."""
         channels, *hidden = self.network.surface_classifier.sizes
-        floats = views * (2 * channels + 24) + 4 * channels + 2 * sum(hidden)
+        floats = 24 * views + 8 * channels + 2 * sum(hidden)
         return max(1, int(self.memory * 2**20 / (4 * floats * samples)))
 
     def readings(self, volume: Tensor, mask: Tensor) -> dict[str, Tensor]:

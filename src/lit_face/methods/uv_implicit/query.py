@@ -91,19 +91,34 @@ def facing(camera: PerspectiveCamera, points: Tensor, normals: Tensor) -> Tensor
 
 
 @fp32_region()
-def variance(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Variance over views of each channel.
+def variance(
+    maps: Tensor,
+    pixels: Tensor,
+    weights: Tensor | None = None,
+    alignment: Alignment = "exact",
+) -> Tensor:
+    """Variance over views of what each channel shows at points.
+
+    One view is read at a time: a quarter of the time of reading all at once, and of the memory
+    (bench/uv_implicit.py).
 
     Args:
-        features: (B,N,P,C).
+        maps: (B,N,H,W,C) features, channels last.
+        pixels: (B,N,P,2) of the points.
         weights: (B,N,P), any scale; None counts all views alike, as the release does.
+        alignment: see `sample_features`.
 
     Returns:
         (B,P,C), of the population.
     """
-    if weights is None:
-        return features.var(dim=1, correction=0)
-    share = weights / weights.sum(dim=1, keepdim=True)
-    mean = torch.einsum("bnp,bnpc->bpc", share, features)
-    squares = torch.einsum("bnp,bnpc->bpc", share, features.square())
+    views = maps.shape[1]
+    share = torch.full_like(pixels[..., 0], 1 / views)
+    if weights is not None:
+        share = weights / weights.sum(dim=1, keepdim=True)
+    mean = squares = pixels.new_zeros(())
+    for view in range(views):
+        one = slice(view, view + 1)
+        found = sample_features(maps[:, one], pixels[:, one], alignment)[:, 0]
+        weighted = share[:, view, :, None] * found
+        mean, squares = mean + weighted, squares + weighted * found
     return (squares - mean.square()).clamp(min=0)
