@@ -59,7 +59,8 @@ def test_what_lies_beyond_the_border_does_not_count():
     errors = compare(mesh, scan)
     assert errors.completeness.distance.max() == pytest.approx(0.5)
     inside = (np.abs(scan.vertices[:, :2]) < 30).all(1).sum()
-    assert len(errors.completeness.distance) == inside
+    # An edge that cuts a corner of the border counts as border.
+    assert 0 <= inside - len(errors.completeness.distance) <= 4
     assert len(errors.accuracy.distance) == len(mesh.vertices)
 
 
@@ -98,6 +99,14 @@ def test_closest_points_are_on_the_surface_with_its_normals():
     assert np.median(across[found.is_inside]) > 0.99
 
 
+def test_fewer_points_say_nearly_the_same():
+    mesh, scan = bumps(50, side=90.0), bumps(60)
+    raised = Surface.of(mesh.vertices + [0, 0, 0.8], mesh.faces)
+    whole, some = compare(raised, scan), compare(raised, scan, most=700)
+    assert len(some.accuracy.distance) <= 700 < len(whole.accuracy.distance)
+    assert some.summary()["distance_mm"] == pytest.approx(whole.summary()["distance_mm"], rel=0.05)
+
+
 def test_borders():
     _, faces = sheet(10)
     border = border_vertices(faces, 121).reshape(11, 11)
@@ -108,9 +117,8 @@ def test_borders():
 def test_icp_finds_a_small_motion():
     scan = bumps(80)
     angle = np.deg2rad(1.5)
-    turn = np.array(
-        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
-    )
+    cosine, sine = np.cos(angle), np.sin(angle)
+    turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
     inner = bumps(40, side=80.0)
     moved = Surface.of(inner.vertices @ turn.T + [1.0, -0.7, 1.2], inner.faces)
     before = compare(moved, scan).summary()["distance_mm"]

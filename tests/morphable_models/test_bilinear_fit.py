@@ -1,12 +1,14 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from lit_face.morphable_models.bilinear_fit import (
     fit_bilinear,
     fit_linear,
-    offsets_from_neutral,
     place,
 )
+from lit_face.morphable_models.facescape.bilinear import residual
 from lit_face.morphable_models.procedural import procedural_head
 from tests.helpers.tolerances import assert_close
 
@@ -29,7 +31,7 @@ def bilinear(head):
     core[1:] = head.identity_basis[..., : ids - 1].flatten(0, 1).mT[:, None]
     start = torch.eye(ids)[0]
     return {
-        "core": offsets_from_neutral(core),
+        "core": residual(core.numpy(), Path("core")),
         "id_mean": start,
         "id_var": torch.tensor([1e-4] + [1.0] * (ids - 1)),
         "start": start,

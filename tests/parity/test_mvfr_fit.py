@@ -1,12 +1,15 @@
 """mvfr's triangulation and bilinear fit: shared/reference/mvfr/fit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from lit_face.geometry.cameras import PerspectiveCamera
 from lit_face.geometry.triangulation import pixel_rays, triangulate
-from lit_face.morphable_models.bilinear_fit import fit_bilinear, offsets_from_neutral, place
+from lit_face.morphable_models.bilinear_fit import fit_bilinear, place
+from lit_face.morphable_models.facescape.bilinear import residual
 
 
 def read(reference, name):
@@ -33,7 +36,7 @@ def test_triangulation(reference, case):
 @pytest.fixture(scope="module", params=[11, 12])
 def fit(request, reference):
     golden = read(reference, f"bilinear_fit_s{request.param}")
-    golden["core"] = offsets_from_neutral(golden["core_raw"])
+    golden["core"] = residual(golden["core_raw"].numpy(), Path("core"))
     golden["index"] = golden["lm_index_full"].view(68, 3)[:, 0] // 3
     golden["corners"] = golden["core"].view(-1, 3, 52, 50)[golden["index"]].double()
     return golden

@@ -29,6 +29,7 @@ from lit_face.io.files import atomic_write
 from lit_face.io.obj import obj_text
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.morphable_models.bilinear_fit import BilinearFit, fit_bilinear, fit_linear
+from lit_face.morphable_models.facescape.model import FaceScape
 
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], None]  # done, of all, sample
@@ -228,6 +229,7 @@ def fit_base_meshes(
     Raises:
         ValueError: names the sample's file.
     """
+    model = _own_topology(model)
     names = folder.ids() if samples is None else list(samples)
     options = {"robust": robust, "least_score": least_score, "model": _model_digest(model)}
     digests = {name: _digest(folder, name, options) for name in names}
@@ -261,7 +263,13 @@ def write_base_fit(path: Path, fit: BaseFit, faces: Array, digest: str = "") -> 
     return report
 
 
+def _own_topology(model: HeadModel) -> HeadModel:
+    """Return the bilinear model inside of its house form, which doubles vertices at seams."""
+    return model.bilinear if isinstance(model, FaceScape) else model
+
+
 def _fit(model: HeadModel, targets: Tensor, robust: bool) -> BilinearFit:
+    model = _own_topology(model)
     if isinstance(model, MorphableModel):
         return fit_linear(model, targets, robust=robust)
     return fit_bilinear(

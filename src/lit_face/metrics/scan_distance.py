@@ -112,7 +112,13 @@ class Judged(NamedTuple):
     rows: Array
 
 
-def judge(points: Array, normals: Array, surface: Surface, limit: float = LIMIT_MM) -> Judged:
+def judge(
+    points: Array,
+    normals: Array,
+    surface: Surface,
+    limit: float = LIMIT_MM,
+    most: int | None = None,
+) -> Judged:
     """Compare points with a surface.
 
     Args:
@@ -120,9 +126,12 @@ def judge(points: Array, normals: Array, surface: Surface, limit: float = LIMIT_
         normals: (N,3) unit.
         surface: in the same frame and unit.
         limit: distances above it are excluded.
+        most: at most so many points, evenly spread over those near the surface.
     """
     low, high = surface.vertices.min(0) - _REACH * limit, surface.vertices.max(0) + _REACH * limit
     near = np.flatnonzero(((points >= low) & (points <= high)).all(1))
+    if most is not None and len(near) > most:
+        near = near[np.linspace(0, len(near) - 1, most).astype(int)]
     closest = closest_points(points[near], surface)
     counted = closest.is_inside
     kept = counted & (closest.distance <= limit)
@@ -166,12 +175,14 @@ class SurfaceErrors(NamedTuple):
         return found | shares
 
 
-def compare(mesh: Surface, scan: Surface, limit: float = LIMIT_MM) -> SurfaceErrors:
-    """Compare a mesh with a scan, both ways, mm."""
+def compare(
+    mesh: Surface, scan: Surface, limit: float = LIMIT_MM, most: int | None = None
+) -> SurfaceErrors:
+    """Compare a mesh with a scan, both ways, mm; see `judge`."""
     used = np.unique(mesh.faces)
     return SurfaceErrors(
-        judge(mesh.vertices[used], mesh.normals[used], scan, limit),
-        judge(scan.vertices, scan.normals, mesh, limit),
+        judge(mesh.vertices[used], mesh.normals[used], scan, limit, most),
+        judge(scan.vertices, scan.normals, mesh, limit, most),
     )
 
 

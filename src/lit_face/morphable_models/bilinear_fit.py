@@ -113,8 +113,7 @@ def fit_bilinear(
     """Fit identity and expression of a bilinear model in turn, as the reference does.
 
     Args:
-        core: (3V,E,I) mm; expression 0 is neutral, the others are offsets from it
-            (`offsets_from_neutral`).
+        core: (3V,E,I) mm; expression 0 is neutral, the others are offsets from it.
         id_mean: (I,) of the identity's prior.
         id_var: (I,).
         start: (I,) identity to begin with.
@@ -133,7 +132,7 @@ def fit_bilinear(
     vertex_count = core.shape[0] // 3
     _check(core, id_mean, id_var, start, landmark_index)
     targets, weights = _prepared(targets, weights)
-    corners = core.view(vertex_count, 3, *core.shape[1:])[landmark_index].double()
+    corners = core.unflatten(0, (vertex_count, 3))[landmark_index].double()
     mean, variance = id_mean.double(), id_var.double()
     identity = start.double().expand(len(targets), -1)
     neutral = torch.zeros(len(targets), core.shape[1], dtype=torch.float64)
@@ -153,8 +152,7 @@ def fit_bilinear(
     state, placement, used = _alternate(
         (identity, neutral), improve, points, targets, weights, robust
     )
-    mixed = torch.einsum("be,bi->bei", state[1], state[0]).flatten(1).to(core)
-    heads = (mixed @ core.flatten(1).mT).double().view(len(targets), vertex_count, 3)
+    heads = _mixed(core, *state).view(len(targets), vertex_count, 3)
     return _result(state, points(state), heads, placement, targets, used)
 
 
@@ -205,13 +203,6 @@ def fit_linear(
     return _result((identity, expression), points(state), heads, placement, targets, used)
 
 
-def offsets_from_neutral(core: Tensor) -> Tensor:
-    """Turn a bilinear file's core (I,E,3V) to what `fit_bilinear` takes: (3V,E,I), float32."""
-    turned = core.permute(2, 1, 0).float().contiguous()
-    turned[:, 1:] -= turned[:, :1].clone()
-    return turned
-
-
 def ridge(design: Tensor, goal: Tensor, weights: Tensor, prior: Tensor, mean: Tensor) -> Tensor:
     """Minimise sum of w |design x - goal|^2 + prior (x - mean)^2.
 
@@ -231,6 +222,16 @@ def ridge(design: Tensor, goal: Tensor, weights: Tensor, prior: Tensor, mean: Te
     normal = weighted.mT @ rows + torch.diag(prior)
     found: Tensor = torch.linalg.solve(normal, weighted.mT @ rest)[..., 0]
     return found + mean
+
+
+def _mixed(core: Tensor, identity: Tensor, expression: Tensor) -> Tensor:
+    """Return vertices (B,3V) float64 without a copy of the core, which may be of 800 MB."""
+    turned = core.permute(2, 1, 0)  # as files have it
+    if turned.is_contiguous():
+        both = torch.einsum("bi,be->bie", identity, expression).flatten(1)
+        return (both.to(core) @ turned.flatten(0, 1)).double()
+    both = torch.einsum("be,bi->bei", expression, identity).flatten(1)
+    return (both.to(core) @ core.flatten(1).mT).double()
 
 
 def _bounded(design: Tensor, goal: Tensor, weights: Tensor, prior: float) -> Tensor:

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 Array = NDArray[Any]
 
 _BLOCK = 16  # faces that share a box
+_GROUP = 32  # boxes that share a larger one
 
 
 def closest_on_mesh(queries: Array, vertices: Array, faces: Array) -> tuple[Array, Array]:
@@ -33,32 +34,53 @@ def closest_on_mesh(queries: Array, vertices: Array, faces: Array) -> tuple[Arra
     starts = np.arange(0, len(triangles), _BLOCK)
     lower = np.minimum.reduceat(triangles.min(1), starts)
     upper = np.maximum.reduceat(triangles.max(1), starts)
+    groups = np.arange(0, len(starts), _GROUP)
+    outer = np.minimum.reduceat(lower, groups), np.maximum.reduceat(upper, groups)
     used = np.asarray(vertices, np.float64)[np.unique(faces)]
     reach = cKDTree(used).query(points)[0] ** 2 * (1 + 1e-9) + 1e-300
     face, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))
-    _search(points, triangles, lower, upper, reach, face, weights, np.zeros(3))
+    _search(points, triangles, lower, upper, *outer, reach, face, weights, np.zeros(3))
     return order[face], weights
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _search(points, triangles, lower, upper, reach, face, weights, trial):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _search(  # type: ignore[no-untyped-def]  # noqa: ANN202
+    points,  # noqa: ANN001
+    triangles,  # noqa: ANN001
+    lower,  # noqa: ANN001
+    upper,  # noqa: ANN001
+    outer_lower,  # noqa: ANN001
+    outer_upper,  # noqa: ANN001
+    reach,  # noqa: ANN001
+    face,  # noqa: ANN001
+    weights,  # noqa: ANN001
+    trial,  # noqa: ANN001
+):
     for query in range(len(points)):
         best = reach[query]
-        for block in range(len(lower)):
-            gap = 0.0
-            for axis in range(3):
-                position = points[query, axis]
-                outside = max(lower[block, axis] - position, position - upper[block, axis], 0.0)
-                gap += outside * outside
-            if gap > best:
+        for group in range(len(outer_lower)):
+            if _gap(points[query], outer_lower[group], outer_upper[group]) > best:
                 continue
-            for triangle in range(block * _BLOCK, min((block + 1) * _BLOCK, len(triangles))):
-                squared = _closest(points[query], triangles[triangle], trial)
-                if squared < best:
-                    best = squared
-                    face[query] = triangle
-                    for corner in range(3):
-                        weights[query, corner] = trial[corner]
+            for block in range(group * _GROUP, min((group + 1) * _GROUP, len(lower))):
+                if _gap(points[query], lower[block], upper[block]) > best:
+                    continue
+                for triangle in range(block * _BLOCK, min((block + 1) * _BLOCK, len(triangles))):
+                    squared = _closest(points[query], triangles[triangle], trial)
+                    if squared < best:
+                        best = squared
+                        face[query] = triangle
+                        for corner in range(3):
+                            weights[query, corner] = trial[corner]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _gap(point, lower, upper):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return the squared distance from a point to a box."""
+    gap = 0.0
+    for axis in range(3):
+        outside = max(lower[axis] - point[axis], point[axis] - upper[axis], 0.0)
+        gap += outside * outside
+    return gap
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
