@@ -101,7 +101,7 @@ def test_closest_points_are_on_the_surface_with_its_normals():
 
 def test_fewer_points_say_nearly_the_same():
     mesh, scan = bumps(50, side=90.0), bumps(60)
-    raised = Surface.of(mesh.vertices + [0, 0, 0.8], mesh.faces)
+    raised = Surface.of(mesh.vertices + np.array([0, 0, 0.8]), mesh.faces)
     whole, some = compare(raised, scan), compare(raised, scan, most=700)
     assert len(some.accuracy.distance) <= 700 < len(whole.accuracy.distance)
     assert some.summary()["distance_mm"] == pytest.approx(whole.summary()["distance_mm"], rel=0.05)
