@@ -5,7 +5,7 @@ import pytest
 
 from lit_face.data.facescape_fit import fit_base_meshes, read_view_points
 from lit_face.io.obj import read_obj_topology
-from tests.helpers.facescape import sheet_folder
+from tests.helpers.facescape_sheets import sheet_folder
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from lit_face.data.facescape_maps import (
     write_maps,
 )
 from lit_face.io.meshes import Mesh, write_mesh
-from tests.helpers.facescape import SIZE, relief, sheet_folder
+from tests.helpers.facescape_sheets import SIZE, relief, sheet_folder
 
 OPTIONS = MapOptions(SIZE)
 KINDS = ("pos_map", "norm_map", "mv_map", "valid_map", "visibility_map")
