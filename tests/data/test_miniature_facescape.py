@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lit_face.data.facescape import main
 from lit_face.data.facescape_cameras import view_array
 from lit_face.data.facescape_raw import find_samples
 from lit_face.data.miniature_facescape import MiniatureSize, miniature_facescape, plan_tuples
@@ -145,6 +146,13 @@ def test_sizes_that_make_no_dataset_are_refused(options, message):
         MiniatureSize(**options)
     with pytest.raises(ValueError, match="default, tiny"):
         miniature_facescape("huge")
+
+
+def test_the_command_refuses_to_write_over_a_folder(tmp_path, capsys):
+    assert main(["miniature", str(tmp_path), "--size", "tiny"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["miniature", str(tmp_path / "new"), "--size", "tiny", "--views", "12"]) == 2
+    assert "2 to 10 views, found 1 and 12" in capsys.readouterr().err
 
 
 def test_relief_has_the_amplitudes_it_should():

@@ -1,4 +1,4 @@
-"""FaceScape's multi-view data: `python -m lit_face.data.facescape preprocess|maps`."""
+"""FaceScape's multi-view data: `python -m lit_face.data.facescape preprocess|maps|miniature`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ from lit_face.data.facescape_preparation import (
     Summary,
     preprocess,
 )
+from lit_face.data.miniature_facescape import SIZES, write_facescape
+from lit_face.io.files import atomic_folder
 from lit_face.morphable_models.facescape import load_bilinear
 from lit_face.morphable_models.facescape.bilinear import TEMPLATE_FILE
+from lit_face.morphable_models.ict_facekit import ict_facekit
+from lit_face.morphable_models.procedural import procedural_head
 
 _SHOWN = 10  # reasons of a kind
 
@@ -99,6 +104,17 @@ def _maps(given: Any) -> None:
     )
 
 
+def _miniature(given: Any) -> None:
+    if given.out.exists():
+        raise FileExistsError(f"{given.out} is there already; choose another folder or remove it.")
+    chosen = {name: getattr(given, name) for name in ("people", "expressions", "views")}
+    size = replace(SIZES[given.size], **{k: v for k, v in chosen.items() if v is not None})
+    model = procedural_head() if given.ict_facekit is None else ict_facekit(given.ict_facekit)
+    with atomic_folder(given.out) as temporary:
+        write_facescape(temporary, model, size)
+    sys.stdout.write(f"{given.out}: {size.samples} samples; preprocess them next\n")
+
+
 def describe(summary: Summary, out: Path) -> str:
     """Tell what was done and what was left out, and why."""
     lines = [
@@ -143,7 +159,20 @@ def _parser() -> argparse.ArgumentParser:
     mapping.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     mapping.add_argument("--samples", nargs="*", help="names as 073_15; all without it")
     mapping.set_defaults(run=_maps)
+    _add_miniature(commands.add_parser("miniature", help="procedural faces in the raw layout"))
     return parser
+
+
+def _add_miniature(making: argparse.ArgumentParser) -> None:
+    making.add_argument("out", type=Path, help="raw folder to write")
+    making.add_argument("--size", choices=sorted(SIZES), default="default", help="to start from")
+    making.add_argument("--people", type=int, help="of whom some are held out")
+    making.add_argument("--expressions", type=int, help="of each person, the first one neutral")
+    making.add_argument("--views", type=int, help="valid ones; one invalid view comes on top")
+    making.add_argument(
+        "--ict-facekit", type=Path, help="ICT-FaceKit's file, for faces of scanned people"
+    )
+    making.set_defaults(run=_miniature)
 
 
 if __name__ == "__main__":
