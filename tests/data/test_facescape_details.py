@@ -5,14 +5,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lit_face.data.errors import DatasetNotFoundError
 from lit_face.data.facescape_detail_pairs import DetailOptions, scan_pair, smooth_surface
 from lit_face.data.facescape_details import FaceScapeDetails
 from lit_face.data.facescape_layout import FaceScapeFolder
+from lit_face.geometry.detailed_mesh import detailed_mesh
 from lit_face.io.displacement_maps import encode_displacement
 from lit_face.io.images import write_image
-from tests.helpers.detail_folder import relief, write_detail_folder
+from tests.helpers.detail_folder import relief, undulation, write_detail_folder
 from tests.helpers.view_sphere import RADIUS
 
 OPTIONS = DetailOptions(map_size=128, sigma=2.0)
@@ -30,7 +32,7 @@ def pair(folder):
 
 def test_the_relief_is_that_of_the_scan(folder, pair):
     surface = smooth_surface(FaceScapeFolder(folder), "002_01", OPTIONS)
-    inner = torch.nn.functional.avg_pool2d(surface.mask[None].float(), 9, 1, 4)[0] == 1
+    inner = F.avg_pool2d(surface.mask[None].float(), 9, 1, 4)[0] == 1
     points = surface.position.movedim(0, -1)
     off = points.norm(dim=-1) - RADIUS
     assert 1.0 < off[inner].max() < 1.6  # the wide bump is part of the smooth surface
@@ -131,3 +133,18 @@ def test_toolkit_models(tmp_path):
     assert sample["image"].flatten(1).median(dim=1).values.tolist() == [200, 100, 50]
     with pytest.raises(DatasetNotFoundError, match="TU models"):
         FaceScapeDetails(tmp_path / "cache", "val", "tu", options, cache_folder=tmp_path)
+
+
+def test_relief_on_the_smooth_surface_is_the_scan(folder, pair):
+    surface = smooth_surface(FaceScapeFolder(folder), "002_01", OPTIONS)
+    valid = torch.from_numpy(pair.valid)
+    mask = surface.mask & (F.avg_pool2d(valid[None].float(), 5, 1, 2)[0] == 1)
+
+    def off(displacement):
+        position = surface.position.movedim(0, -1)
+        points = detailed_mesh(position, mask, displacement, levels=1).vertices
+        direction = RADIUS * F.normalize(points, dim=-1)
+        true = RADIUS + undulation(direction) + relief(direction, 2.0)
+        return (points.norm(dim=-1) - true).abs().mean()
+
+    assert off(torch.from_numpy(pair.displacement)) < 0.1 * off(None)

@@ -40,15 +40,25 @@ def core_box(size: int = CANVAS) -> Box:
     return _box(size, (_CORE_TOP, _CORE_LEFT, _CORE_SIDE), _CORE_STEP, "core")
 
 
-def encode_displacement(displacement_mm: NDArray[Any]) -> NDArray[np.uint16]:
+def encode_displacement(
+    displacement_mm: NDArray[Any], range_mm: float = RANGE_MM
+) -> NDArray[np.uint16]:
     """Return the nearest 16-bit levels of displacements in mm; larger ones are clipped."""
-    levels = np.rint(np.asarray(displacement_mm, np.float64) / RANGE_MM * _ZERO) + _ZERO
+    levels = np.rint(np.asarray(displacement_mm, np.float64) / range_mm * _ZERO) + _ZERO
     return levels.clip(0, 65535).astype(np.uint16)
 
 
-def decode_displacement(levels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Return displacements in mm, positive outwards, of 16-bit levels."""
-    return ((levels.astype(np.float32) - _ZERO) / _ZERO * RANGE_MM).astype(np.float32)
+def decode_displacement(
+    levels: NDArray[np.uint16], range_mm: float = RANGE_MM
+) -> NDArray[np.float32]:
+    """Return displacements in mm, positive outwards, of 16-bit levels.
+
+    Args:
+        levels: as in the file.
+        range_mm: what a full level is. FaceScape's 0.914 mm hold for faces that were brought to 40
+            mm between the inner corners of the eyes; for another distance, scale it.
+    """
+    return ((levels.astype(np.float32) - _ZERO) / _ZERO * range_mm).astype(np.float32)
 
 
 def released_levels(output: NDArray[np.float32], side: int | None = None) -> NDArray[np.uint16]:
