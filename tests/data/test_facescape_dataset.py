@@ -185,7 +185,9 @@ def test_the_maps_command_makes_what_is_missing(copy, folder, capsys):
     assert main([*arguments, "--model", str(folder.predefined)]) == 0
     assert "maps of 0 samples made, 3 were there already" in capsys.readouterr().out
     copy.map_file("pos_map", "002_01").unlink()
+    copy.mask_file.unlink()  # a capture of one's own has none
     assert main([*arguments, "--model", str(folder.predefined)]) == 0
     assert "maps of 1 samples made" in capsys.readouterr().out
+    assert (core_mask(copy.mask_file, 32) == core_mask(folder.mask_file, 32)).all()
     assert main(["maps", str(copy.root), "--model", str(copy.root / "nowhere")]) == 2
     assert "core_*.npy is missing" in capsys.readouterr().err

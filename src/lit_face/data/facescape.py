@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -25,6 +26,7 @@ from lit_face.data.facescape_preparation import (
 )
 from lit_face.data.miniature_facescape import SIZES, write_facescape
 from lit_face.io.files import atomic_folder
+from lit_face.io.images import write_image
 from lit_face.morphable_models.facescape import load_bilinear
 from lit_face.morphable_models.facescape.bilinear import TEMPLATE_FILE
 from lit_face.morphable_models.ict_facekit import ict_facekit
@@ -98,6 +100,8 @@ def _maps(given: Any) -> None:
             MapOptions(size=given.size),
             progress=lambda d, n, _: progress("maps", d, n),
         )
+    if model.mask is not None and not folder.mask_file.is_file():
+        write_image(folder.mask_file, model.mask.numpy().astype(np.uint8) * 255)
     sys.stdout.write(
         f"{given.out}: {len(reports)} base meshes, maps of {len(made)} samples made, "
         f"{len(reports) - len(made)} were there already\n"
