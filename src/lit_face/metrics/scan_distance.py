@@ -7,6 +7,8 @@ end of the face is), nor what is further away than a limit, whose share is repor
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lit_face.geometry.meshes import vertex_normals
-from lit_face.morphable_models.mesh_hierarchy.surface import closest_on_mesh
+from lit_face.morphable_models.mesh_hierarchy.surface import ClosestIndex
 
 Array = NDArray[Any]
 
@@ -24,7 +26,8 @@ _REACH = 4  # times the limit: what is further away from a mesh's box is not of 
 _ICP_POINTS, _ICP_ROUNDS = 3000, 8
 
 
-class Surface(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Surface:
     """A mesh that distances are taken to.
 
     Attributes:
@@ -52,6 +55,11 @@ class Surface(NamedTuple):
         faces = np.ascontiguousarray(faces, np.int64)
         normals = vertex_normals(torch.from_numpy(points)[None], torch.from_numpy(faces))
         return cls(points, faces, normals[0].numpy(), border_vertices(faces, len(points)))
+
+    @cached_property
+    def index(self) -> ClosestIndex:
+        """Finds closest points."""
+        return ClosestIndex(self.vertices, self.faces)
 
 
 class Closest(NamedTuple):
@@ -82,7 +90,7 @@ def border_vertices(faces: Array, count: int) -> Array:
 
 def closest_points(points: Array, surface: Surface) -> Closest:
     """Find the closest point of a surface to each of some points (N,3)."""
-    face, weights = closest_on_mesh(points, surface.vertices, surface.faces)
+    face, weights = surface.index.query(points)
     corners = surface.faces[face]
     found = (surface.vertices[corners] * weights[..., None]).sum(1)
     normals = (surface.normals[corners] * weights[..., None]).sum(1)
@@ -214,7 +222,7 @@ def rigidly_aligned(mesh: Surface, scan: Surface, limit: float = LIMIT_MM) -> Su
         if np.abs(step).max() < 1e-6:
             break
     vertices = (mesh.vertices - middle) @ rotation.T + middle + shift
-    return mesh._replace(vertices=vertices, normals=mesh.normals @ rotation.T)
+    return replace(mesh, vertices=vertices, normals=mesh.normals @ rotation.T)
 
 
 def displacement_errors(predicted: Array, true: Array, valid: Array) -> dict[str, float]:

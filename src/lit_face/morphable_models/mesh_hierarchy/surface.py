@@ -15,6 +15,35 @@ _BLOCK = 16  # faces that share a box
 _GROUP = 32  # boxes that share a larger one
 
 
+class ClosestIndex:
+    """Finds closest points of one mesh, exactly, for any number of queries.
+
+    Args:
+        vertices: (V,3).
+        faces: (F,3), at least one.
+    """
+
+    def __init__(self, vertices: Array, faces: Array) -> None:
+        triangles = np.ascontiguousarray(vertices, np.float64)[faces]
+        self._order = cKDTree(triangles.mean(1)).indices  # neighbours lie together
+        self._triangles = np.ascontiguousarray(triangles[self._order])
+        starts = np.arange(0, len(triangles), _BLOCK)
+        lower = np.minimum.reduceat(self._triangles.min(1), starts)
+        upper = np.maximum.reduceat(self._triangles.max(1), starts)
+        groups = np.arange(0, len(starts), _GROUP)
+        outer = np.minimum.reduceat(lower, groups), np.maximum.reduceat(upper, groups)
+        self._boxes = lower, upper, *outer
+        self._used = cKDTree(np.asarray(vertices, np.float64)[np.unique(faces)])
+
+    def query(self, queries: Array) -> tuple[Array, Array]:
+        """Return what `closest_on_mesh` does."""
+        points = np.ascontiguousarray(queries, np.float64)
+        reach = self._used.query(points)[0] ** 2 * (1 + 1e-9) + 1e-300
+        face, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))
+        _search(points, self._triangles, *self._boxes, reach, face, weights, np.zeros(3))
+        return self._order[face], weights
+
+
 def closest_on_mesh(queries: Array, vertices: Array, faces: Array) -> tuple[Array, Array]:
     """Find the closest point of a mesh to each query.
 
@@ -27,20 +56,7 @@ def closest_on_mesh(queries: Array, vertices: Array, faces: Array) -> tuple[Arra
         (N,) index of the face that holds the point and (N,3) its barycentric weights there:
         none negative, sum 1; zeros are exact where the point lies on an edge or a vertex.
     """
-    points = np.ascontiguousarray(queries, np.float64)
-    triangles = np.ascontiguousarray(vertices, np.float64)[faces]
-    order = cKDTree(triangles.mean(1)).indices  # neighbours lie together
-    triangles = np.ascontiguousarray(triangles[order])
-    starts = np.arange(0, len(triangles), _BLOCK)
-    lower = np.minimum.reduceat(triangles.min(1), starts)
-    upper = np.maximum.reduceat(triangles.max(1), starts)
-    groups = np.arange(0, len(starts), _GROUP)
-    outer = np.minimum.reduceat(lower, groups), np.maximum.reduceat(upper, groups)
-    used = np.asarray(vertices, np.float64)[np.unique(faces)]
-    reach = cKDTree(used).query(points)[0] ** 2 * (1 + 1e-9) + 1e-300
-    face, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))
-    _search(points, triangles, lower, upper, *outer, reach, face, weights, np.zeros(3))
-    return order[face], weights
+    return ClosestIndex(vertices, faces).query(queries)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
