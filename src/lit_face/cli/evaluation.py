@@ -33,7 +33,8 @@ def run(config: dict[str, Any], folder: Path) -> float | None:
     from lit_face.reporting.page import table_text, write_report
     from lit_face.reporting.tracking import track
 
-    size = stored["data"]["image_size"] if stored else method.image_size
+    # Data of many views have no side of a crop.
+    size = stored["data"].get("image_size", 0) if stored else method.image_size
     result = benchmark.run(method.eval().to(device), size, device)
     facts = [source, str(date.today()), f"device {device}"]
     page = write_report(result, folder, facts, {"evaluation": config, "training": stored})
