@@ -6,7 +6,7 @@ import json
 import logging
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +87,7 @@ def preprocess(
     progress: Progress | None = None,
     *,
     skip_broken: bool = False,
+    samples: Sequence[RawSample] | None = None,
 ) -> Summary:
     """Write the processed folder of a raw one; what is there and unchanged stays.
 
@@ -101,13 +102,15 @@ def preprocess(
         select: select_dict.json other than the raw folder's.
         progress: is told of each finished sample.
         skip_broken: leave samples with problems out instead of refusing.
+        samples: of `raw`; None for all.
 
     Raises:
         DatasetNotFoundError: no raw data there.
         ValueError: what is wrong with the inputs, all at once, by file and key.
     """
     chosen = options or PreparationOptions()
-    folder, samples, summary = FaceScapeFolder(out), find_samples(raw, select), Summary()
+    folder, summary = FaceScapeFolder(out), Summary()
+    samples = find_samples(raw, select) if samples is None else samples
     is_current = [_stamp_of(folder, s.name) == _fingerprint(s, chosen) for s in samples]
     summary.unchanged = [s.name for s, current in zip(samples, is_current, strict=True) if current]
     to_do = [s for s, current in zip(samples, is_current, strict=True) if not current]

@@ -9,8 +9,8 @@ A capture of one's own is a folder with photos and params.json.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def find_samples(root: Path, select: Path | None = None) -> list[RawSample]:
         ValueError: a broken JSON file.
     """
     if (root / PARAMS_FILE).is_file():
-        return [_sample(root, OWN_CAPTURE, _single_scan(root), {}, {}, root)]
+        return [own_capture(root)]
     if not (root / "imgs").is_dir():
         raise DatasetNotFoundError(
             f"{root} has neither a folder 'imgs' (FaceScape's raw data) nor a file 'params.json' "
@@ -131,6 +131,25 @@ def find_samples(root: Path, select: Path | None = None) -> list[RawSample]:
             f"{root / 'imgs'} has no folder <id>/<k>_<name>, 1/1_neutral for example."
         )
     return sorted(samples, key=lambda sample: split_id(sample.name))
+
+
+def own_capture(
+    folder: Path,
+    views: Sequence[int] | None = None,
+    scan: Path | None = None,
+    scale: float | None = None,
+) -> RawSample:
+    """Return a capture of one's own, named `OWN_CAPTURE`.
+
+    Args:
+        folder: with photos and params.json.
+        views: to use, in order; None for those that are spread best.
+        scan: the true surface; None for the only .ply in the folder.
+        scale: mm a unit; None where it is not known.
+    """
+    found = _sample(folder, OWN_CAPTURE, scan or _single_scan(folder), {}, {}, folder)
+    chosen = None if views is None else tuple(views)
+    return replace(found, chosen=chosen, scale=scale)
 
 
 def check_sample(sample: RawSample, count: int) -> Checked:

@@ -20,6 +20,8 @@ from lit_face.data.facescape_layout import (
 from lit_face.data.facescape_raw import LAST_TRAINING_PERSON, OWN_CAPTURE, RawSample
 from lit_face.io.files import atomic_folder, atomic_write
 
+_FRAME = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]  # of no other known
+
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file at once."""
@@ -52,7 +54,8 @@ def write_tables(
         chosen = list(views[sample.name])
         tables[SELECT_FILE] = _with(tables[SELECT_FILE], person, expression, chosen)
         if sample.scale is not None:
-            entry = read_json(raw / SCALE_FILE)[person][expression]
+            known = read_json(raw / SCALE_FILE) if (raw / SCALE_FILE).is_file() else {}
+            entry = known.get(person, {}).get(expression, [sample.scale, _FRAME])
             tables[SCALE_FILE] = _with(tables[SCALE_FILE], person, expression, entry)
         elif sample.name in written:  # what an earlier base fit said is no longer true
             others = dict(tables[SCALE_FILE].get(person, {}))
