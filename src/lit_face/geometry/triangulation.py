@@ -15,7 +15,7 @@ _ROUNDS = 12  # of reweighting: the first half with absolute, the second with bo
 _REACH = 3.0  # residuals beyond so many standard deviations lose their influence
 _TO_STD = 1.4826  # median of absolute residuals to standard deviation
 _FEW = 1e-9  # a matrix closer to singular than this has no answer
-_DISAGREES = 3.0  # times the residual of the other views
+_DISAGREES = 2.0  # times the median of all views
 
 
 class Triangulated(NamedTuple):
@@ -99,7 +99,7 @@ def disagreeing_views(residual: Tensor, least: float) -> Tensor:
         least: a median below this is no disagreement, in the units of the residual.
 
     Returns:
-        (...,N) bool: the view's median is above `least` and three times the median of all views.
+        (...,N) bool: the view's median is above `least` and twice the median of all views.
     """
     of_views = view_residuals(residual)
     usual = of_views.nanmedian(dim=-1, keepdim=True).values
