@@ -64,7 +64,7 @@ class FaceScapeDetailsDataModule(FaceDataModule):
         crops: int = 4,
         batch_size: int = 2,
         workers: int = 1,
-        sigma: float = 2.0,
+        sigma: float = 1.0,
         limit: float = 2.0,
         val_fraction: float = 0.1,
         mirror: float = 0.5,

@@ -69,7 +69,7 @@ class DetailOptions:
     """
 
     map_size: int = 512
-    sigma: float = 2.0
+    sigma: float = 1.0
     limit: float = 2.0
 
 
