@@ -7,6 +7,7 @@ from lit_face.geometry.uv_template import (
     core_window,
     full_maps,
     rasterize_template,
+    smoothed_normals,
     smoothing_kernel,
 )
 
@@ -98,6 +99,20 @@ def test_renormalised_normals_differ_from_smoothed_ones_only_in_length():
     there = length > 0
     assert length[there].min() < 0.95
     np.testing.assert_allclose(unit[there] * length[there][:, None], raw[there], atol=1e-6)
+
+
+def test_empty_surroundings_do_not_matter_to_smoothed_normals():
+    generator = np.random.default_rng(0)
+    normals = generator.normal(size=(40, 50, 3)).astype(np.float32)
+    normals[12:15, 20:30] = 0
+    normals[:, :3] = 0
+    wide = np.zeros((160, 200, 3), np.float32)
+    wide[60:100, 70:120] = normals
+    padded = np.pad(normals, ((30, 30), (30, 30), (0, 0)))
+    far, near = smoothed_normals(wide, 11), smoothed_normals(padded, 11)
+    np.testing.assert_allclose(far[60:100, 70:120], near[30:-30, 30:-30], atol=1e-6)
+    assert not far[72:75, 90:100].any()
+    assert not smoothed_normals(np.zeros((20, 20, 3), np.float32), 5).any()
 
 
 def test_the_core_is_cut_out_and_masked():

@@ -165,17 +165,25 @@ def smoothed_normals(normals: Array, kernel: int) -> Array:
     Returns:
         The map, not normalised; holes are holes again.
     """
-    if kernel <= 1:
+    covered: Array = np.asarray(normals.any(axis=2))
+    if kernel <= 1 or not covered.any():
         return normals
-    empty = ~normals.any(axis=2)
-    holes = empty.astype(np.uint8)
+    # What is further away than half of the kernel has no influence, but takes long to fill.
+    margin = kernel + _INPAINT_RADIUS
+    box = tuple(
+        slice(max(0, places.min() - margin), places.max() + margin + 1)
+        for places in np.nonzero(covered)
+    )
+    inner, holes = normals[box], (~covered[box]).astype(np.uint8)
     filled = [
         cv2.inpaint(np.ascontiguousarray(channel), holes, _INPAINT_RADIUS, cv2.INPAINT_NS)
-        for channel in np.moveaxis(normals, 2, 0)
+        for channel in np.moveaxis(inner, 2, 0)
     ]
     smooth: Array = cv2.GaussianBlur(np.stack(filled, axis=2), (kernel, kernel), 0)
-    smooth[empty] = 0
-    return smooth
+    smooth[holes > 0] = 0
+    found = np.zeros_like(normals)
+    found[box] = smooth
+    return found
 
 
 def full_maps(
