@@ -60,8 +60,8 @@ def check_config(config: Any, known_keys: Iterable[str] | None = None) -> dict[s
             problems += [f"{path}: {problem}" for problem in error.problems]
             continue
         problems += list(_check_node(path, _at(plain, path), classes[path]))
-    if not problems:
-        problems += _pair_problems(plain, classes)
+    fields = _field_problems(classes)  # why else options of the method may not suit the data
+    problems = fields + (problems or _pair_problems(plain, classes))
     if problems:
         raise ConfigError(problems)
     return plain
@@ -145,20 +145,27 @@ def _holds_target(value: Any) -> bool:
 
 
 def _pair_problems(plain: dict[str, Any], classes: Mapping[str, Callable[..., Any]]) -> list[str]:
-    method, data = classes.get("method"), classes.get("data")
+    method = classes.get("method")
     problems: list[str] = []
     if method is not None and hasattr(method, "check_config"):
         problems += method.check_config(plain["method"], plain.get("data") or {})
-    if method is not None and data is not None:
-        for field in sorted(getattr(method, "requires", set()) - getattr(data, "provides", set())):
-            problems.append(
-                f"data: {method.__name__} needs the field '{field}', which {data.__name__} does "
-                f"not provide{_providers(field)}"
-            )
     trainer = plain.get("trainer") or {}
     if str(trainer.get("precision", "")).startswith("16") and trainer.get("accelerator") == "cpu":
         problems.append("trainer.precision: 16-bit floats need a GPU; on a CPU use bf16-mixed")
     return problems
+
+
+def _field_problems(classes: Mapping[str, Callable[..., Any]]) -> list[str]:
+    """Name the fields that the method needs and the data lack."""
+    method, data = classes.get("method"), classes.get("data")
+    if method is None or data is None:
+        return []
+    missing: set[str] = getattr(method, "requires", set()) - getattr(data, "provides", set())
+    return [
+        f"data: {method.__name__} needs the field '{field}', which {data.__name__} does not "
+        f"provide{_providers(field)}"
+        for field in sorted(missing)
+    ]
 
 
 def _providers(field: str) -> str:
