@@ -114,6 +114,7 @@ def test_maps_stay_until_something_that_they_are_made_of_changes(tmp_path):
     assert len(write_maps(folder, options=MapOptions(SIZE, renormalise=False))) == 2
 
 
+@pytest.mark.slow
 def test_processes_write_the_same_maps(made, tmp_path):
     folder, _, _ = made
     before = read(folder, "002_01")

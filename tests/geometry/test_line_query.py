@@ -41,7 +41,7 @@ def test_agrees_with_all_triangles():
 
 
 def test_lines_through_edges_and_corners_are_not_lost():
-    vertices, faces = waves(150)
+    vertices, faces = waves(90)
     inner = ((vertices[:, :2] > 0.01) & (vertices[:, :2] < 0.99)).all(axis=1)
     edges = vertices[faces[:, :2]].mean(axis=1)
     edges = edges[((edges[:, :2] > 0.01) & (edges[:, :2] < 0.99)).all(axis=1)]
