@@ -19,6 +19,11 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def bilinear(folder):
+    return load_bilinear(folder)
+
+
 @pytest.fixture
 def copy(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
@@ -135,8 +140,8 @@ def test_seams_are_doubled(copy):
     assert_close(model.mean, model.bilinear.core[:, 0, 0].view(-1, 3)[model.origin])
 
 
-def test_release_16_reads_the_same_model(folder, tmp_path):
-    first = load_bilinear(folder)
+def test_release_16_reads_the_same_model(bilinear, tmp_path):
+    first = bilinear
     path = _release16(first, tmp_path / "facescape_bm_v1.6_847_50_52_id_front.npz")
     second = load_bilinear(path)
     for name in ("core", "id_mean", "id_var", "landmark_index", "faces", "uv", "faces_uv", "mask"):
@@ -163,15 +168,15 @@ class _Malicious:
         ({"ft_indices": np.ones((4, 3), np.int64)}, "should have the same shape"),
     ],
 )
-def test_release_16_is_checked_by_key(folder, tmp_path, change, message):
-    path = _release16(load_bilinear(folder), tmp_path / "facescape_bm_v1.6_x.npz", **change)
+def test_release_16_is_checked_by_key(bilinear, tmp_path, change, message):
+    path = _release16(bilinear, tmp_path / "facescape_bm_v1.6_x.npz", **change)
     with pytest.raises(ValueError, match=rf"facescape_bm_v1\.6_x\.npz.*{message}"):
         facescape(path)
 
 
-def test_a_program_in_a_release_is_refused(folder, tmp_path, capsys):
+def test_a_program_in_a_release_is_refused(bilinear, tmp_path, capsys):
     evil = np.array(_Malicious(), dtype=object)
-    path = _release16(load_bilinear(folder), tmp_path / "facescape_bm_v1.6_x.npz", sym_dict=evil)
+    path = _release16(bilinear, tmp_path / "facescape_bm_v1.6_x.npz", sym_dict=evil)
     with pytest.raises(UnsafePickleError, match="refused, nothing was run"):
         facescape(path)
     assert "never" not in capsys.readouterr().out
