@@ -35,10 +35,18 @@ python reconstruct.py ckpt=runs/latest input=photos out=faces         with your 
 python reconstruct.py 'input=photos/*.png' out=faces pose=frontal texture_size=1024
 python reconstruct.py input=clip.mp4 out=faces                        a video, smoothed over time
 python reconstruct.py input=photos out=faces finder=file finder.path=boxes.csv
+python reconstruct.py method=uv_implicit --help                       one subject, many cameras
+"""
+
+_MULTIVIEW = "method=uv_implicit"
+_MULTIVIEW_EXAMPLES = """
+python reconstruct.py method=uv_implicit input=SUBJECT out=face             photos and params.json
+python reconstruct.py method=uv_implicit input=SUBJECT out=face views=5 displacement=null
+python reconstruct.py method=uv_implicit input=SUBJECT out=face ckpt=runs/latest-uv_implicit
 """
 
 # Values that are paths may hold any character; quoted, Hydra takes them as they are.
-_PATH_KEYS = ("ckpt", "input", "out", "finder.path")
+_PATH_KEYS = ("ckpt", "displacement", "input", "out", "scan", "finder.path")
 
 _EDIT_TEXTURE_EXAMPLES = """
 python edit_texture.py input=me.jpg reference=you.jpg out=edited            the whole face
@@ -69,6 +77,10 @@ def reconstruct() -> None:
             sys.stderr.write(f"lit_face cannot start:\n  {argument} is a file; name a folder.\n")
             sys.exit(2)
     sys.argv[1:] = [quoted_path(argument) for argument in sys.argv[1:]]
+    if _MULTIVIEW in sys.argv:  # its options are others
+        sys.argv.remove(_MULTIVIEW)
+        start("reconstruct_views", "lit_face.cli.multiview", _MULTIVIEW_EXAMPLES)
+        return
     start("reconstruct", "lit_face.cli.reconstruction", _RECONSTRUCT_EXAMPLES)
 
 

@@ -1,0 +1,54 @@
+"""Landmarks of all views by a face finder, where a subject's folder has none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lit_face.data.facescape_layout import FaceScapeFolder
+from lit_face.inference.finders.base import FaceFinder
+from lit_face.io.files import atomic_write
+from lit_face.io.photos import read_photo
+
+
+def find_landmarks(
+    folder: FaceScapeFolder,
+    sample: str,
+    views: Sequence[int],
+    finder: FaceFinder,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write landmarks.json of a sample; a view that shows not exactly one face has null.
+
+    Args:
+        folder: processed.
+        sample: its name.
+        views: whose photos are searched.
+        finder: of the 68 landmarks.
+        progress: is called after each view.
+
+    Raises:
+        ValueError: the finder gives boxes only.
+    """
+    content: dict[str, Any] = {}
+    for done, view in enumerate(views, 1):
+        path = folder.image_file(sample, view)
+        faces = finder(read_photo(path), path)
+        content[str(view)] = None
+        if len(faces) == 1:
+            if faces[0].landmarks is None:
+                raise ValueError(
+                    f"{type(finder).__name__} finds boxes, but base meshes are fitted to 68 "
+                    "landmarks: choose finder=face_alignment, mediapipe or file, or put "
+                    "landmarks.json beside params.json (docs/data/facescape.md)."
+                )
+            points = faces[0].landmarks.tolist()
+            content[str(view)] = {"points": points, "score": float(faces[0].confidence)}
+        if progress is not None:
+            progress(done, len(views))
+    target = folder.landmarks_file(sample)
+    with atomic_write(target) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+    return target
