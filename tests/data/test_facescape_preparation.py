@@ -149,7 +149,6 @@ def test_all_problems_are_found_before_anything_is_written(tmp_path, capsys):
     ("change", "message"),
     [
         ({"width": 100}, r"pixels \(height x width\), but '\d_height' and '\d_width'"),
-        ({"distortion": None}, r"no key '\d_distortion'"),
         ({"distortion": [0.1, float("inf"), 0, 0, 0]}, r"'\d_distortion' has values that are not"),
         ({"Rt": np.eye(4)[::-1].tolist()}, r"'\d_Rt' is no rotation"),
     ],

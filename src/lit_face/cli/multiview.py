@@ -23,6 +23,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
     trusted = tuple(config.get("trusted_modules") or ())
     with user_errors():
         from lit_face.inference.multiview.chain import ChainOptions, MultiviewChain
+        from lit_face.inference.multiview.landmarks import landmark_finder
         from lit_face.inference.multiview.subject import find_subject
         from lit_face.inference.multiview.subject_run import SubjectRun
 
@@ -43,7 +44,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
             trusted,
         )
         if not subject.has_landmarks:
-            chain.finder = instantiate(config["finder"], trusted_modules=trusted)
+            chain.finder = landmark_finder(instantiate(config["finder"], trusted_modules=trusted))
     from lit_face.reporting.multiview import multiview_result
     from lit_face.reporting.page import table_text, write_report
 

@@ -85,6 +85,13 @@ def view_array(
     return value
 
 
+def lens_distortion(params: Mapping[str, Any], view: int, path: Path) -> NDArray[np.float64]:
+    """Return k1 k2 p1 p2 k3 of a view's lens; zeros without such a key (undistorted photos)."""
+    if f"{view}_distortion" not in params:
+        return np.zeros(5)
+    return view_array(params, view, "distortion", (5,), path)
+
+
 def check_photo_size(photo: Path, view: int, height: int, width: int) -> None:
     """Check by its header that a photo is there and has the size that params.json says.
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_face.data.facescape_cameras import read_cameras, read_json, view_array
+from lit_face.data.facescape_cameras import lens_distortion, read_cameras, read_json
 from lit_face.data.facescape_layout import (
     FaceScapeFolder,
 )
@@ -152,7 +152,7 @@ def _prepare(job: tuple[RawSample, tuple[int, ...]], out: Path, options: Prepara
     shutil.rmtree(target, ignore_errors=True)  # of other inputs or options
     with atomic_folder(target) as temporary:
         for row, view in enumerate(views):
-            distortion = view_array(params, view, "distortion", (5,), raw_path)
+            distortion = lens_distortion(params, view, raw_path)
             photo = undistorted(read_image(sample.photos[view]), cameras.K[row], distortion)
             factor = options.long_side / max(photo.shape[:2])
             small, K = scaled(

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from lit_face.data.errors import DatasetNotFoundError
 from lit_face.data.facescape_cameras import (
     check_photo_size,
+    lens_distortion,
     read_cameras,
     read_json,
-    view_array,
 )
 from lit_face.data.facescape_layout import (
     LANDMARKS_FILE,
@@ -177,7 +177,7 @@ def check_sample(sample: RawSample, count: int) -> Checked:
     for view in valid:
         camera = cameras[view]
         try:
-            view_array(params, view, "distortion", (5,), sample.params_file)
+            lens_distortion(params, view, sample.params_file)
             height, width = int(camera.heights[0]), int(camera.widths[0])
             check_photo_size(sample.photos[view], view, height, width)
             _check_photo(sample.photos[view])

@@ -22,6 +22,15 @@ from lit_face.morphable_models.facescape.template import bilinear_of
 _DEFAULT_UV = 256  # side of the maps of FaceScape's processed folders, texels
 _DEFAULT_VIEWS = 10
 _DEFAULT_TEXTURE = 512
+# Of options: least, most, whether it is a whole number.
+_RANGES = {
+    "views": (2, 10_000, True),
+    "long_side": (32, 32_768, True),
+    "memory": (1.0, 1e9, False),
+    "texture_size": (32, 16_384, True),
+    "subdivisions": (0, 5, True),
+    "disagreement": (1.0, 1e9, False),
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,17 @@ class ChainOptions:
     disagreement: float = 1.5
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        for name, (least, most, is_whole) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and name in ("views", "long_side"):
+                continue
+            kind = int if is_whole else (int, float)
+            fits = isinstance(value, kind) and not isinstance(value, bool)
+            if not fits or not least <= value <= most:  # NaN too
+                what = "a whole number" if is_whole else "a number"
+                raise ValueError(f"{name} should be {what}, {least:g} to {most:g}; found {value}.")
+
 
 class MultiviewChain:
     """Trained methods and what is known of the data that they were trained with.
@@ -53,11 +73,12 @@ class MultiviewChain:
     Args:
         method: of uv_regularize or uv_implicit.
         data: options of its training's data.
-        weights: digest of the checkpoints.
+        weights: digest of the method's checkpoint.
         model: of base meshes.
         options: see `ChainOptions`.
         relief: texture (B,3,T,T) to displacement (B,1,T,T) in mm; None for none.
         relief_size: T of its training.
+        relief_weights: digest of its checkpoint.
         finder: of landmarks, for subjects that have none.
     """
 
@@ -70,6 +91,7 @@ class MultiviewChain:
         options: ChainOptions,
         relief: nn.Module | None = None,
         relief_size: int = _DEFAULT_TEXTURE,
+        relief_weights: str = "",
         finder: FaceFinder | None = None,
     ) -> None:
         self.device = choose_device(options.device)
@@ -78,7 +100,8 @@ class MultiviewChain:
         self.data, self.weights, self.options = data, weights, options
         self.bilinear = bilinear_of(model)
         self.relief = None if relief is None else relief.eval().to(self.device)
-        self.relief_size, self.finder = relief_size, finder
+        self.relief_size, self.relief_weights = relief_size, relief_weights
+        self.finder = finder
 
     @classmethod
     def load(
@@ -112,8 +135,8 @@ class MultiviewChain:
         weights, data = digest_of_path(file), stored["data"]
         if displacement is None:
             return cls(method, data, weights, model, options)
-        relief, size, more = load_relief(displacement, "displacement", trusted)
-        return cls(method, data, weights + more, model, options, relief, size)
+        relief = load_relief(displacement, "displacement", trusted)
+        return cls(method, data, weights, model, options, *relief)
 
     @cached_property
     def preparation(self) -> PreparationOptions:

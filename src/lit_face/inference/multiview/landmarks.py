@@ -7,10 +7,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_face.data.facescape_layout import FaceScapeFolder
+from lit_face.data.facescape_layout import LANDMARKS_FILE, FaceScapeFolder
 from lit_face.inference.finders.base import FaceFinder
+from lit_face.inference.finders.file import FileFinder
+from lit_face.inference.finders.folder import FolderFinder
 from lit_face.io.files import atomic_write
 from lit_face.io.photos import read_photo
+
+
+def landmark_finder(finder: FaceFinder) -> FaceFinder:
+    """Return a finder that gives the 68 landmarks of prepared photos.
+
+    Raises:
+        ValueError: it gives boxes, or reads a table of the photos as they were.
+    """
+    reads = isinstance(finder, FileFinder | FolderFinder)
+    if getattr(finder, "gives_landmarks", True) and not reads:
+        return finder
+    what = "reads points of other photos" if reads else "finds boxes"
+    raise ValueError(
+        f"finder: {type(finder).__name__} {what}, but base meshes are fitted to 68 landmarks: "
+        f"put {LANDMARKS_FILE} beside params.json (docs/data/facescape.md), or choose "
+        "finder=face_alignment or finder=mediapipe."
+    )
 
 
 def find_landmarks(
@@ -30,7 +49,7 @@ def find_landmarks(
         progress: is called after each view.
 
     Raises:
-        ValueError: the finder gives boxes only.
+        ValueError: the finder gave a box only.
     """
     content: dict[str, Any] = {}
     for done, view in enumerate(views, 1):
@@ -39,11 +58,7 @@ def find_landmarks(
         content[str(view)] = None
         if len(faces) == 1:
             if faces[0].landmarks is None:
-                raise ValueError(
-                    f"{type(finder).__name__} finds boxes, but base meshes are fitted to 68 "
-                    "landmarks: choose finder=face_alignment, mediapipe or file, or put "
-                    "landmarks.json beside params.json (docs/data/facescape.md)."
-                )
+                raise ValueError(f"{type(finder).__name__} gave no landmarks for view {view}.")
             points = faces[0].landmarks.tolist()
             content[str(view)] = {"points": points, "score": float(faces[0].confidence)}
         if progress is not None:

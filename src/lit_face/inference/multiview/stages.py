@@ -47,8 +47,8 @@ class StageRecord:
 class Stages:
     """Runs stages one after the other and remembers in the folder what is done.
 
-    A stage is skipped if what it depends on is what it was, its files are there, and no stage
-    before it ran again.
+    A stage is skipped if what it depends on, which is all that the stages before it depend on, is
+    what it was, and its files are there.
 
     Args:
         folder: where files go.
@@ -86,6 +86,8 @@ class Stages:
             self.skipped.append(name)
             self.report(name, 1, 1, "done before")
             return
+        if self._before.pop(name, None) is not None:
+            self._write()  # from now on its files are of no known origin
         self.report(name, 0, 1, "")
         with _metered() as meter:
             work(lambda done, total: self.report(name, done, total, ""))
@@ -94,7 +96,9 @@ class Stages:
         self.report(name, 1, 1, f"{self.records[-1].seconds:.1f} s")
 
     def _write(self) -> None:
-        content = [asdict(record) for record in self.records]
+        done = {record.name for record in self.records}
+        later = [record for name, record in self._before.items() if name not in done]
+        content = [asdict(record) for record in (*self.records, *later)]
         with atomic_write(self.folder / _RECORDS) as temporary:
             temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
 

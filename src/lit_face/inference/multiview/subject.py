@@ -6,23 +6,24 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lit_face.data.errors import DatasetNotFoundError
 from lit_face.data.facescape_cameras import read_json
+from lit_face.data.facescape_fit import read_view_points
 from lit_face.data.facescape_layout import (
     LANDMARKS_FILE,
     PARAMS_FILE,
     SCALE_FILE,
+    SCALE_RANGE,
     SELECT_FILE,
     FaceScapeFolder,
-    checked_scale,
-    per_sample,
     sample_id,
 )
+from lit_face.data.facescape_maps import read_scan
 from lit_face.data.facescape_preparation import PreparationOptions, preprocess
-from lit_face.data.facescape_raw import own_capture
+from lit_face.data.facescape_raw import RawSample, check_sample, own_capture
 from lit_face.inference.records import digest, digest_of_path
-from lit_face.io.meshes import read_mesh
 from lit_face.morphable_models.facescape import Bilinear
 from lit_face.morphable_models.facescape.template import write_template
 
@@ -68,7 +69,7 @@ def find_subject(
 
     Raises:
         DatasetNotFoundError: the folder or the scan is not there.
-        ValueError: a scale that is not positive.
+        ValueError: what is wrong with the scale, the scan, or FaceScape's entries for it.
     """
     folder = Path(given).expanduser()
     if not (folder / PARAMS_FILE).is_file():
@@ -76,21 +77,71 @@ def find_subject(
             f"input={given} should be a folder with the photos of one subject and their "
             f"{PARAMS_FILE} (docs/data/facescape.md)."
         )
-    if scale is not None and not scale > 0:
-        raise ValueError(f"scale should be positive, mm of one unit of the cameras; found {scale}.")
+    if scale is not None:
+        scale = _given_scale(scale)
     person, expression, root = _place(folder)
     views = None
     if root is not None:
         sample = sample_id(person, expression)
-        if (root / SELECT_FILE).is_file():
-            views = per_sample(read_json(root / SELECT_FILE), sample, root / SELECT_FILE)
-        if scale is None and (root / SCALE_FILE).is_file():
-            path = root / SCALE_FILE
-            scale = checked_scale(per_sample(read_json(path), sample, path), sample, path)
+        if _has_entry(root / SELECT_FILE, person, expression):
+            views = FaceScapeFolder(root).views(sample)
+        if scale is None and _has_entry(root / SCALE_FILE, person, expression):
+            scale = FaceScapeFolder(root).scale(sample)
     found = _scan(folder, root, person, expression) if scan is None else Path(scan).expanduser()
     if found is not None:
-        read_mesh(found)  # says what is wrong with it before any work
+        read_scan(found)  # says what is wrong with it before any work
     return Subject(folder, views, scale, found)
+
+
+def _given_scale(scale: Any) -> float:
+    low, high = SCALE_RANGE
+    if not isinstance(scale, int | float) or not low <= scale <= high:  # NaN too
+        raise ValueError(
+            f"scale should be {low:g} to {high:g}, mm of one unit of the cameras; found {scale}."
+        )
+    return float(scale)
+
+
+def _has_entry(path: Path, person: int, expression: int) -> bool:
+    if not path.is_file():
+        return False
+    of_person = read_json(path).get(str(person))
+    return isinstance(of_person, dict) and str(expression) in of_person
+
+
+def check_subject(
+    subject: Subject, options: PreparationOptions, views: int | None, out: Path
+) -> None:
+    """Find everything that is wrong with a subject's photos, cameras, landmarks and scan.
+
+    Args:
+        subject: from `find_subject`.
+        options: how photos will be prepared.
+        views: how many were asked for; None for as many as there are, up to `options.views`.
+        out: folder of results.
+
+    Raises:
+        DatasetNotFoundError: a missing file.
+        ValueError: one line a problem, by file and key.
+    """
+    if out.resolve() == subject.folder.resolve():
+        raise ValueError(f"out={out} is the folder of the photos; name another one.")
+    checked = check_sample(_sample(subject, options), options.views)
+    if checked.problems:
+        raise ValueError("\n  ".join(checked.problems))
+    if views is not None and len(checked.views) < views:
+        reasons = "; ".join(checked.dropped)
+        raise ValueError(
+            f"views={views}, but {subject.folder} has {len(checked.views)} that can be used"
+            + (f" ({reasons})." if reasons else ".")
+        )
+    if subject.has_landmarks:
+        read_view_points(subject.folder / LANDMARKS_FILE, checked.views)
+
+
+def _sample(subject: Subject, options: PreparationOptions) -> RawSample:
+    views = None if subject.views is None else tuple(subject.views[: options.views])
+    return own_capture(subject.folder, views, subject.scan, subject.scale)
 
 
 def _place(folder: Path) -> tuple[int, int, Path | None]:
@@ -135,8 +186,8 @@ def prepare_subject(
     """
     write_template(bilinear, work.predefined)
     shutil.copyfile(work.predefined / work.mask_file.name, work.mask_file)
-    views = None if subject.views is None else tuple(subject.views[: options.views])
-    sample = own_capture(subject.folder, views, subject.scan, subject.scale)
+    sample = _sample(subject, options)
+    shutil.rmtree(work.params_file(sample.name).parent, ignore_errors=True)
     preprocess(
         subject.folder,
         work.root,

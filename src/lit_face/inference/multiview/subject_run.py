@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lit_face.data.facescape_dataset import FaceScapeViews
 from lit_face.data.facescape_fit import fit_base_meshes
-from lit_face.data.facescape_layout import FaceScapeFolder
+from lit_face.data.facescape_layout import SELECT_FILE, FaceScapeFolder, MapKind
 from lit_face.data.facescape_maps import MapOptions, read_scan, write_maps
 from lit_face.data.facescape_raw import OWN_CAPTURE
 from lit_face.geometry.detailed_mesh import DetailedMesh, tangent_normals
@@ -29,7 +29,7 @@ from lit_face.inference.multiview.relief import (
     surface_texture,
 )
 from lit_face.inference.multiview.stages import Progress, StageRecord, Stages
-from lit_face.inference.multiview.subject import Subject, prepare_subject
+from lit_face.inference.multiview.subject import Subject, check_subject, prepare_subject
 from lit_face.io.displacement_maps import (
     CANVAS,
     core_box,
@@ -120,6 +120,7 @@ class SubjectRun:
         Raises:
             ValueError: what is wrong with the subject's files, before any stage starts.
         """
+        check_subject(self.subject, self.chain.preparation, self.chain.options.views, self.folder)
         self._photos()
         self._base_mesh()
         self._implicit()
@@ -138,7 +139,7 @@ class SubjectRun:
         self.stages.run(
             "photos",
             [options.long_side, options.views, model.name],
-            [work.params_file(_NAME), work.mask_file, work.template_file],
+            [work.params_file(_NAME), work.mask_file, work.template_file, *self._prepared()],
             lambda tell: prepare_subject(self.subject, work, options, model, tell),
         )
         finder = self.chain.finder
@@ -150,9 +151,17 @@ class SubjectRun:
                 lambda tell: find_landmarks(work, _NAME, work.views(_NAME), finder, tell),
             )
 
+    def _prepared(self) -> list[Path]:
+        """Return the photos that an earlier run has prepared."""
+        if not (self.work.root / SELECT_FILE).is_file():
+            return []
+        return [self.work.image_file(_NAME, view) for view in self.work.views(_NAME)]
+
     def _base_mesh(self) -> None:
         work, model = self.work, self.chain.bilinear
         mesh, maps = work.base_mesh_file(_NAME), MapOptions(size=2 * self.chain.uv_size)
+        kinds: list[MapKind] = ["pos_map", "norm_map", "visibility_map"]
+        kinds += [] if self.subject.scan is None else ["mv_map", "valid_map"]
         report = mesh.with_suffix(".json")
         self.stages.run(
             "base mesh",
@@ -164,7 +173,7 @@ class SubjectRun:
         self.stages.run(
             "UV maps",
             [maps.size],
-            [work.map_file("pos_map", _NAME), work.map_file("visibility_map", _NAME)],
+            [work.map_file(kind, _NAME) for kind in kinds],
             lambda tell: write_maps(work, samples=[_NAME], options=maps),
         )
 
@@ -222,7 +231,8 @@ class SubjectRun:
             with torch.no_grad():
                 _write_array(file, network(texture[None].to(self.chain.device))[0, 0])
 
-        self.stages.run("displacement", [size], [file], work)
+        settings = [size, self.chain.relief_weights]
+        self.stages.run("displacement", settings, [file], work)
         self.found.relief = np.load(file)
 
     def _meshes(self) -> None:
