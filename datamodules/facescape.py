@@ -21,7 +21,7 @@ log = logging.getLogger("lit_face")
 class FaceScapeDataModule(FaceDataModule):
     """Views of a face (`image` (B,N,3,H,W)), cameras and maps in mm, and the scan's displacement.
 
-    The split 'train' is trained on; 'eval' serves validation and test.
+    Of the split 'train' some people are held out for validation; 'eval' is the test split.
 
     Args:
         morphable_model: see `FaceDataModule`; not used.
@@ -36,6 +36,7 @@ class FaceScapeDataModule(FaceDataModule):
         pixel_center: whether intrinsics follow pixels' centres; the reference's do not.
         miniature: 'default' (18 samples) or 'tiny' (3).
         cache_mib: memory of decoded photos, in each process.
+        val_fraction: share of the training people held out, one at least.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"image", "camera", "uv_maps", "scan"})
@@ -53,6 +54,7 @@ class FaceScapeDataModule(FaceDataModule):
         pixel_center: bool = True,
         miniature: Literal["default", "tiny"] = "default",
         cache_mib: int = 512,
+        val_fraction: float = 0.1,
     ) -> None:
         super().__init__(morphable_model, seed, 0, batch_size, workers, None)
         if root is None and miniature not in UV_SIZE:
@@ -60,6 +62,7 @@ class FaceScapeDataModule(FaceDataModule):
         self.root, self.views, self.image_scale = root, views, image_scale
         self.uv_size, self.pixel_center = uv_size, pixel_center
         self.miniature, self.cache_mib = miniature, cache_mib
+        self.val_fraction = val_fraction
         self._folder: FaceScapeFolder | None = None
 
     @staticmethod
@@ -71,13 +74,14 @@ class FaceScapeDataModule(FaceDataModule):
         """Build a split."""
         return FaceScapeViews(
             self.folder,
-            "train" if split == "train" else "eval",
+            "eval" if split == "test" else split,
             self.views,
             self.image_scale,
             self.uv_size,
             self.pixel_center,
             needs_scans=split == "train",
             cache_mib=self.cache_mib,
+            val_fraction=self.val_fraction,
         )
 
     def prepare_data(self) -> None:

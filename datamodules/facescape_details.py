@@ -46,7 +46,7 @@ class FaceScapeDetailsDataModule(FaceDataModule):
         workers: loader processes per device.
         sigma: of the smoothing that hides the relief, texels of the base maps; source 'scan'.
         limit: scan points further away are no relief, mm; source 'scan'.
-        val_fraction: share of people held out; source 'tu'.
+        val_fraction: share of people held out.
         mirror: probability of mirroring a crop.
         miniature: 'default' (18 samples) or 'tiny' (3).
     """

@@ -30,13 +30,12 @@ def copy(folder, tmp_path):
     return FaceScapeFolder(tmp_path / "copy")
 
 
-def _batch(dataset):
-    return collate_views([dataset[i] for i in range(len(dataset))])
+def _batch(*datasets):
+    return collate_views([each[i] for each in datasets for i in range(len(each))])
 
 
 def test_a_batch_is_in_mm_and_valid(folder):
-    dataset = FaceScapeViews(folder, "train")
-    batch = _batch(dataset)
+    batch = _batch(FaceScapeViews(folder, "train"), FaceScapeViews(folder, "val"))
     assert batch.image.shape == (2, 4, 3, 64, 96)  # portrait photos lie down
     assert batch.camera.intrinsics.shape == (2, 4, 3, 3)
     assert batch.camera.translation.shape == (2, 4, 3)
@@ -70,7 +69,8 @@ def test_the_displacement_leads_to_the_scan(folder):
 
 
 def test_colours_agree_on_the_true_surface_more_than_on_the_base_mesh(folder):
-    batch = _batch(FaceScapeViews(folder, "train", views=3))
+    splits = (FaceScapeViews(folder, split, views=3) for split in ("train", "val"))
+    batch = _batch(*splits)
 
     def variance(points, row, use):
         camera = PerspectiveCamera(*(value[row] for value in vars(batch.camera).values()))
@@ -142,10 +142,9 @@ def test_what_is_missing_or_of_another_generation_is_refused(copy):
         FaceScapeViews(copy, "eval")
     copy.map_file("mv_map", "002_01").unlink()
     with pytest.raises(DatasetNotFoundError, match=r"mv_map_002_01.*training needs the scans"):
-        FaceScapeViews(copy, "train", needs_scans=True)
+        FaceScapeViews(copy, "val", needs_scans=True)
     photo = copy.image_file("001_01", copy.views("001_01")[1])
     write_image(photo, np.zeros((30, 20, 3), np.uint8))
-    edit_json(copy.root / "id.json", train=["001_01"])
     copy.map_file("visibility_map", "001_01").unlink()
     np.save(copy.map_file("visibility_map", "001_01"), np.zeros((3, 32, 32), np.uint8))
     with pytest.raises(ValueError, match=r"\d\.jpg: 30 x 20 pixels"):
@@ -167,14 +166,14 @@ def test_photos_of_several_sizes_do_not_stack(folder):
 
 
 def test_the_datamodule_serves_the_tiny_miniature(folder):
-    data = FaceScapeDataModule(procedural_head(), 7, miniature="tiny", batch_size=2, workers=0)
+    data = FaceScapeDataModule(procedural_head(), 7, miniature="tiny", workers=0)
     data.prepare_data()
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     batch = data.on_after_batch_transfer(batch, 0)
     assert batch.image.dtype == torch.float32
     assert 0.1 < batch.image.mean() < 0.9
-    assert batch.random_key.shape == (2,)
+    assert batch.random_key.shape == (1,)
     assert len(data.val_dataloader()) == 1
     with pytest.raises(ValueError, match=r"data\.miniature should be"):
         FaceScapeDataModule(procedural_head(), 7, miniature="huge")

@@ -67,7 +67,7 @@ def test_pairs_are_made_once(folder, tmp_path, caplog):
         return data, [record.getMessage() for record in caplog.records]
 
     data, messages = read()
-    assert messages == ["Making pair 1 of 1 to val on: 003_01 (once)"]
+    assert messages == ["Making pair 1 of 1 to val on: 002_01 (once)"]
     sample = data[0]
     assert sample["image"].shape == (3, 128, 128)
     assert sample["scan"]["displacement"].abs().max() <= 0.914 + 1e-4
@@ -76,7 +76,7 @@ def test_pairs_are_made_once(folder, tmp_path, caplog):
     assert len(read(options=DetailOptions(128, 3.0))[1]) == 1
     scales = json.loads((folder / "Rt_scale_dict.json").read_text())
     changed = json.loads(json.dumps(scales))
-    changed["3"]["1"][0] = 20.0001
+    changed["2"]["1"][0] = 20.0001
     (folder / "Rt_scale_dict.json").write_text(json.dumps(changed))
     again = read()[1]
     (folder / "Rt_scale_dict.json").write_text(json.dumps(scales))
@@ -87,14 +87,14 @@ def test_pairs_are_made_once(folder, tmp_path, caplog):
 
 
 def test_missing_files_are_named(folder, tmp_path):
-    scan = folder / "scans" / "scan_003_01.ply"
+    scan = folder / "scans" / "scan_002_01.ply"
     scan.rename(scan.with_suffix(".away"))
-    with pytest.raises(DatasetNotFoundError, match=r"scan_003_01\.ply.*data\.source=tu"):
+    with pytest.raises(DatasetNotFoundError, match=r"scan_002_01\.ply.*data\.source=tu"):
         FaceScapeDetails(folder, "val", options=OPTIONS, cache_folder=tmp_path)
     scan.with_suffix(".away").rename(scan)
-    maps = folder / "maps" / "eval" / "mv_map"
+    maps = folder / "maps" / "train" / "mv_map"
     maps.rename(maps.with_name("away"))
-    with pytest.raises(DatasetNotFoundError, match="mv_map_003_01"):
+    with pytest.raises(DatasetNotFoundError, match="mv_map_002_01"):
         FaceScapeDetails(folder, "val", options=OPTIONS, cache_folder=tmp_path)
     maps.with_name("away").rename(maps)
     with pytest.raises(ValueError, match="'scan' or 'tu'"):
@@ -104,7 +104,7 @@ def test_missing_files_are_named(folder, tmp_path):
 def test_a_scan_elsewhere_is_refused(folder):
     elsewhere = DetailOptions(map_size=64, limit=1e-6)
     with pytest.raises(ValueError, match="nowhere within"):
-        scan_pair(FaceScapeFolder(folder), "003_01", elsewhere)
+        scan_pair(FaceScapeFolder(folder), "002_01", elsewhere)
 
 
 def test_toolkit_models(tmp_path):

@@ -130,3 +130,15 @@ def test_the_lists_are_checked(folder):
     (folder.root / "id.json").unlink()
     with pytest.raises(DatasetNotFoundError, match=r"id\.json is missing.*docs/data"):
         folder.ids()
+
+
+def test_people_of_the_training_split_are_held_out(tmp_path):
+    names = [f"{person:03d}_{k:02d}" for person in range(1, 11) for k in (1, 2)]
+    (tmp_path / "id.json").write_text(json.dumps({"train": names, "eval": ["331_01"]}))
+    folder = FaceScapeFolder(tmp_path)
+    for fraction, people in ((0.0, 1), (0.1, 1), (0.3, 3)):
+        trained, held_out = (folder.training_ids(part, fraction) for part in ("train", "val"))
+        assert trained + held_out == names
+        assert len(held_out) == 2 * people
+    with pytest.raises(ValueError, match="10 people, of whom data.val_fraction=0.96"):
+        folder.training_ids("val", 0.96)

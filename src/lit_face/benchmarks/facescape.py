@@ -24,6 +24,8 @@ from lit_face.data.facescape_dataset import FaceScapeViews, collate_views
 from lit_face.data.facescape_layout import FaceScapeFolder
 from lit_face.data.facescape_maps import read_scan
 from lit_face.data.miniature_facescape_processed import processed_miniature
+from lit_face.inference.multiview.chain import load_relief
+from lit_face.inference.multiview.relief import ReliefMeshes
 from lit_face.metrics.scan_distance import LIMIT_MM, Surface
 from lit_face.morphable_models.base import MorphableModel
 from lit_face.reporting.result import BenchmarkResult, Table
@@ -72,7 +74,7 @@ class FaceScapeBenchmark:
         morphable_model: is not needed; benchmarks share this argument.
         root: processed folder with maps and scans; None for the built-in miniature.
         views: number of views of each sample, the first ones of select_dict.json; None for all.
-        image_scale: of the photos' sides, as in training.
+        image_scale: of the photos' sides; None as in the method's training.
         uv_size: side of the maps, texels, checked; None takes what is there.
         pixel_center: as in training.
         miniature: 'default' or 'tiny'.
@@ -81,7 +83,7 @@ class FaceScapeBenchmark:
         icp: report distances after rigid alignment, too, which shows drift of the calibration.
         limit: at most so many samples; None for all.
         examples: how many best and worst samples are drawn.
-        displacement: adds the stage 'displacement'; None leaves it out.
+        displacement: a run of `method=displacement`, or what adds that stage; None leaves it out.
     """
 
     name = "facescape"
@@ -91,7 +93,7 @@ class FaceScapeBenchmark:
         morphable_model: MorphableModel | None = None,
         root: str | None = None,
         views: int | None = None,
-        image_scale: float = 1.0,
+        image_scale: float | None = None,
         uv_size: int | None = None,
         pixel_center: bool = True,
         miniature: Literal["default", "tiny"] = "default",
@@ -100,7 +102,7 @@ class FaceScapeBenchmark:
         icp: bool = True,
         limit: int | None = None,
         examples: int = 1,
-        displacement: DetailMeshes | None = None,
+        displacement: str | DetailMeshes | None = None,
     ) -> None:
         del morphable_model
         self.is_miniature = root is None
@@ -110,8 +112,9 @@ class FaceScapeBenchmark:
             else FaceScapeFolder(Path(root).expanduser())
         )
         self.dataset = FaceScapeViews(
-            self.folder, "eval", views, image_scale, uv_size, pixel_center
+            self.folder, "eval", views, image_scale or 1.0, uv_size, pixel_center
         )
+        self.image_scale = image_scale
         self._check_scans()
         count = len(self.dataset) if limit is None else min(limit, len(self.dataset))
         if count < 1 or limit_mm <= 0:
@@ -120,7 +123,10 @@ class FaceScapeBenchmark:
                 f"{limit_mm}."
             )
         self.count, self.limit_mm, self.points, self.icp = count, limit_mm, points, icp
-        self.examples, self.displacement = examples, displacement
+        self.examples = examples
+        self.displacement = (
+            self._relief(displacement) if isinstance(displacement, str) else displacement
+        )
 
     @torch.no_grad()
     def run(
@@ -142,6 +148,7 @@ class FaceScapeBenchmark:
                 f"benchmark=facescape compares surfaces from many views; {type(method).__name__} "
                 "has none. Use uv_implicit or uv_regularize."
             )
+        self.dataset.image_scale = self.image_scale or float(getattr(method, "image_scale", 1.0))
         rows: list[dict[str, Any]] = []
         errors: list[dict[str, dict[str, float]]] = []
         for batch in self._batches(range(self.count), device):
@@ -159,6 +166,15 @@ class FaceScapeBenchmark:
         order = np.argsort([found[stages[-1]]["distance_mm"] for found in errors])
         result.pictures.update(self._pictures(method, order, device))
         return result
+
+    def _relief(self, run: str) -> DetailMeshes:
+        """Load a run of displacement; its textures are blended from the photos as they are."""
+        predictor, size, _ = load_relief(run, "benchmark.displacement")
+        data = self.dataset
+        sharp = FaceScapeViews(
+            self.folder, "eval", data.view_count, 1.0, data.map_size, data.pixel_center
+        )
+        return ReliefMeshes(predictor, sharp, size)
 
     def _check_scans(self) -> None:
         for sample in self.dataset.sample_ids:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lit_face.data.errors import DatasetNotFoundError
-from lit_face.data.facescape_layout import FaceScapeFolder, MapKind, Split
+from lit_face.data.facescape_layout import FaceScapeFolder, MapKind, Part, Split
 from lit_face.data.facescape_views import Photos, read_views
 from lit_face.geometry.cameras import PerspectiveCamera
 from lit_face.geometry.uv_template import core_window
@@ -41,13 +41,14 @@ class FaceScapeViews(Dataset[dict[str, Any]]):
 
     Args:
         folder: processed, with maps.
-        split: 'train' or 'eval'.
+        split: 'train', 'val' (held out of 'train') or 'eval'.
         views: number of views, the first ones of select_dict.json; None for all.
         image_scale: of the photos' sides.
         uv_size: side of the maps, texels, checked; None takes what the files have.
         pixel_center: see `read_views`.
         needs_scans: refuse samples without a scan's displacement map.
         cache_mib: memory of decoded photos in each process.
+        val_fraction: see `FaceScapeFolder.training_ids`.
 
     Raises:
         DatasetNotFoundError: missing files; names the command that makes them.
@@ -57,20 +58,23 @@ class FaceScapeViews(Dataset[dict[str, Any]]):
     def __init__(
         self,
         folder: FaceScapeFolder,
-        split: Split,
+        split: Split | Part,
         views: int | None = None,
         image_scale: float = 1.0,
         uv_size: int | None = None,
         pixel_center: bool = True,
         needs_scans: bool = False,
         cache_mib: int = 512,
+        val_fraction: float = 0.1,
     ) -> None:
         if not 0 < image_scale <= 4:
             raise ValueError(f"data.image_scale should be in (0, 4], found {image_scale}.")
         self.folder, self.split = folder, split
         self.image_scale, self.pixel_center, self.view_count = image_scale, pixel_center, views
         self.cache_bytes = cache_mib * _MIB
-        self.sample_ids = folder.ids(split)
+        self.sample_ids = (
+            folder.ids(split) if split == "eval" else folder.training_ids(split, val_fraction)
+        )
         if not self.sample_ids:
             raise ValueError(f"{folder.root / 'id.json'}: the split '{split}' is empty.")
         self.has_scans = all(folder.map_file("mv_map", s).is_file() for s in self.sample_ids)

@@ -42,11 +42,10 @@ class FaceScapeDetails(Dataset[dict[str, Any]]):
 
     Args:
         root: a processed folder with maps and scans, or, for source 'tu', that of the TU models.
-        split: 'train' or 'val'; of a processed folder those of its id.json, of TU models a share
-            of the people.
+        split: 'train' or 'val', a share of the people; of a processed folder its split 'train'.
         source: 'scan' or 'tu'.
         options: how pairs are made.
-        val_fraction: share of the TU models' people held out.
+        val_fraction: share of the people held out, one at least.
         cache_folder: see `lit_face.io.files.cache_root`.
 
     Raises:
@@ -66,8 +65,7 @@ class FaceScapeDetails(Dataset[dict[str, Any]]):
         self.root, self.source = Path(root).expanduser(), source
         self.options = options or DetailOptions()
         if source == "scan":
-            folder = FaceScapeFolder(self.root)
-            self.sample_ids = folder.ids("train" if split == "train" else "eval")
+            self.sample_ids = FaceScapeFolder(self.root).training_ids(split, val_fraction)
         elif source == "tu":
             self.sample_ids = _toolkit_split(self.root, split, val_fraction)
         else:

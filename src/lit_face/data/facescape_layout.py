@@ -25,6 +25,7 @@ from lit_face.data.facescape_cameras import (
 __all__ = ["FaceScapeFolder", "ViewCameras"]
 
 Split = Literal["train", "eval"]
+Part = Literal["train", "val"]
 MapKind = Literal["pos_map", "norm_map", "mv_map", "valid_map", "visibility_map"]
 
 SPLITS: tuple[Split, Split] = ("train", "eval")
@@ -54,6 +55,28 @@ class FaceScapeFolder:
                 raise ValueError(f"{path}: '{name}' should be a list of names as '073_15'.")
             found += names
         return found
+
+    def training_ids(self, part: Part, val_fraction: float) -> list[str]:
+        """Return the samples of the split 'train' to learn from, or those held out of it.
+
+        Args:
+            part: 'train' or 'val'.
+            val_fraction: share of the split's people that are held out, the last ones, one at
+                least: 'eval' is left to benchmarks.
+
+        Raises:
+            ValueError: fewer than two people, or a fraction that leaves none.
+        """
+        found = self.ids("train")
+        people = list(dict.fromkeys(split_id(name)[0] for name in found))
+        held_out = people[-max(1, round(val_fraction * len(people))) :]
+        if len(held_out) >= len(people) or not 0 <= val_fraction < 1:
+            raise ValueError(
+                f"{self.root / SPLIT_FILE}: 'train' has {len(people)} people, of whom "
+                f"data.val_fraction={val_fraction} would be held out for validation and some have "
+                "to be left to train on."
+            )
+        return [name for name in found if (split_id(name)[0] in held_out) == (part == "val")]
 
     def split_of(self, sample: str) -> Split:
         """Return the split of a sample."""

@@ -56,6 +56,7 @@ class UVImplicitModule(pl.LightningModule):
         gain: how much the exposure of photos varies in training, standard deviation of its
             logarithm; 0 as released.
         val_stride: the error in validation is of every so many texels.
+        image_scale: of the photos' sides in training; use takes the same.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"image", "camera", "uv_maps", "scan"})
@@ -73,6 +74,7 @@ class UVImplicitModule(pl.LightningModule):
         sampling: Sampling = "balanced",
         gain: float = 0.0,
         val_stride: int = 4,
+        image_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.implicit = implicit
@@ -80,7 +82,7 @@ class UVImplicitModule(pl.LightningModule):
         self.points, self.sigma = points, sigma
         self.views = None if views is None else (int(views[0]), int(views[1]))
         self.loss, self.sampling = loss, sampling
-        self.gain, self.val_stride = gain, val_stride
+        self.gain, self.val_stride, self.image_scale = gain, val_stride, image_scale
 
     @staticmethod
     def check_config(method: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:

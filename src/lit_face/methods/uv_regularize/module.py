@@ -38,6 +38,7 @@ class UVRegularizeModule(pl.LightningModule):
             'released': squares over the whole map, with 0 outside of the mask.
         mirror: probability of swapping the sides of a map in training.
         cache: folder where volumes are kept; None for the cache of lit_face.
+        image_scale: of the photos' sides in training; use takes the same.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"image", "camera", "uv_maps", "scan"})
@@ -53,12 +54,13 @@ class UVRegularizeModule(pl.LightningModule):
         loss: Loss = "huber",
         mirror: float = 0.5,
         cache: str | None = None,
+        image_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.implicit: Any = implicit.requires_grad_(False).eval()
         self.network = network
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.loss, self.mirror = loss, mirror
+        self.loss, self.mirror, self.image_scale = loss, mirror, image_scale
         self.volumes = VolumeStore(implicit, cache)
 
     @staticmethod
