@@ -58,7 +58,9 @@ def one_rank(rank, folder):
 
 @pytest.mark.ddp
 def test_two_processes_equal_one_with_the_double_batch(tmp_path):
-    torch.multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=PROCESSES)
+    torch.multiprocessing.start_processes(  # fork: nothing is imported again
+        one_rank, (str(tmp_path),), nprocs=PROCESSES, start_method="fork"
+    )
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(PROCESSES)]
     outputs, gradients, buffers = run(network(), batches())
     for number, expected in enumerate(outputs):

@@ -5,7 +5,6 @@ import torch
 from lit_face.data.fitted import collate
 from lit_face.data.random import sample_keys
 from lit_face.data.rendered import (
-    SHARD,
     RenderedFaces,
     render_faces,
     rendered_folder,
@@ -15,6 +14,15 @@ from lit_face.data.synthetic import SyntheticRenderer
 from lit_face.morphable_models.procedural import procedural_head
 from lit_face.types import FaceBatch
 from tests.helpers.tolerances import assert_close
+
+SHARD = 16  # two batches; 256 are rendered in use
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_shards():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lit_face.data.rendered.SHARD", SHARD)
+        yield
 
 
 @pytest.fixture(scope="module")

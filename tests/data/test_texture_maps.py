@@ -35,9 +35,14 @@ def root(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def miniature(tmp_path_factory):
+def head():
+    return procedural_head()  # made before `root` empties the cache
+
+
+@pytest.fixture(scope="module")
+def miniature(head, tmp_path_factory):
     folder = tmp_path_factory.mktemp("maps")
-    write_maps(folder, procedural_head(), plan_pictures(16))
+    write_maps(folder, head, plan_pictures(16))
     return folder
 
 
@@ -137,9 +142,9 @@ def test_mottling_is_skin_deep_and_its_own():
     assert torch.equal(found, mottled(flat, keys))
 
 
-def test_mirrored_maps_take_their_mask_along(root):
+def test_mirrored_maps_take_their_mask_along(head, root):
     module = TextureMapsDataModule(
-        procedural_head(),
+        head,
         seed=1,
         root=str(root),
         image_size=16,

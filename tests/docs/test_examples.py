@@ -18,9 +18,8 @@ _BLOCK = re.compile(r"^## [^\n]*?`([^`\n]+)`\n.*?^```\w+\n(.*?)^```", re.DOTALL 
 def clone(tmp_path_factory):
     """A copy of the code with the pages' files in it."""
     folder = tmp_path_factory.mktemp("clone")
-    ignored = shutil.ignore_patterns("__pycache__")
     for name in ("src", "conf", "datamodules", "callbacks", "tests/helpers"):
-        shutil.copytree(REPO / name, folder / name, ignore=ignored)
+        shutil.copytree(REPO / name, folder / name)  # with what Python and numba compiled
     for name in ("train.py", "pyproject.toml", "tests/conftest.py", "tests/__init__.py"):
         shutil.copy(REPO / name, folder / name)
     for page, count in PAGES.items():
