@@ -22,7 +22,7 @@ def small_surface(seed=0):
 class NoisyCost(torch.nn.Module):
     """Stands for a trained implicit function: the true bump, lost here and there."""
 
-    interval = 0.5
+    interval, planes = 0.5, 21
 
     def __init__(self):
         super().__init__()
@@ -119,6 +119,18 @@ def test_unknown_texels_do_not_count(tmp_path, loss):
     batch.scan["displacement"][..., 8:] = 99.0
     learner.volumes.implicit.forward = None  # its volume is there
     assert_close(learner.training_step(batch, 0), before)
+
+
+def test_a_patch_and_a_panel(tmp_path):
+    learner = module(tmp_path, patch=8)
+    learner.log = lambda *a, **k: None
+    seen = []
+    learner.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    assert learner.training_step(plane_batch([1.0, 0.5]), 0).isfinite()
+    assert seen == [(2, 21, 8, 8)]
+    picture = learner.eval().panel(plane_batch([1.0, 0.5]), 1)
+    assert picture.shape == (16, 48, 3)
+    assert picture.std() > 10
 
 
 @pytest.mark.learn

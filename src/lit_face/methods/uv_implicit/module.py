@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lit_face.methods.uv_implicit.implicit import ImplicitSurface
-from lit_face.methods.uv_implicit.pictures import displacement_panel
 from lit_face.methods.uv_implicit.sampling import (
     Samples,
     cost_label,
@@ -28,6 +27,7 @@ from lit_face.methods.uv_implicit.views import (
     random_views,
 )
 from lit_face.morphable_models.base import MorphableModel
+from lit_face.rendering.displacement_pictures import displacement_panel
 from lit_face.types import FaceBatch, required
 
 Loss = Literal["mse", "l1", "bce"]

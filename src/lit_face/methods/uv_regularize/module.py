@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,11 +18,12 @@ from lit_face.data.random import uniform
 from lit_face.geometry.cost_volumes import expected_displacement
 from lit_face.methods.uv_regularize.volumes import VolumeStore
 from lit_face.morphable_models.base import MorphableModel
+from lit_face.rendering.displacement_pictures import displacement_panel
 from lit_face.types import FaceBatch, required
 
 Loss = Literal["mse", "huber", "released"]
 
-_MIRROR = 51  # stream of random numbers
+_MIRROR, _PLACE = 51, 52  # streams of random numbers
 
 
 class UVRegularizeModule(pl.LightningModule):
@@ -37,6 +40,7 @@ class UVRegularizeModule(pl.LightningModule):
         loss: of displacements in intervals: 'mse' or 'huber' where the truth is known, or
             'released': squares over the whole map, with 0 outside of the mask.
         mirror: probability of swapping the sides of a map in training.
+        patch: side of the part of the maps that a step sees, texels; None for all.
         cache: folder where volumes are kept; None for the cache of lit_face.
         image_scale: of the photos' sides in training; use takes the same.
     """
@@ -53,6 +57,7 @@ class UVRegularizeModule(pl.LightningModule):
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         loss: Loss = "huber",
         mirror: float = 0.5,
+        patch: int | None = None,
         cache: str | None = None,
         image_scale: float = 1.0,
     ) -> None:
@@ -60,7 +65,8 @@ class UVRegularizeModule(pl.LightningModule):
         self.implicit: Any = implicit.requires_grad_(False).eval()
         self.network = network
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.loss, self.mirror, self.image_scale = loss, mirror, image_scale
+        self.loss, self.mirror, self.patch = loss, mirror, patch
+        self.image_scale = image_scale
         self.volumes = VolumeStore(implicit, cache)
 
     @staticmethod
@@ -70,6 +76,8 @@ class UVRegularizeModule(pl.LightningModule):
         problems = []
         if planes % 4 != 1:
             problems.append(f"method.implicit.planes should be 4 k + 1, found {planes}.")
+        if method["patch"] is not None and (method["patch"] % 4 or method["patch"] < 4):
+            problems.append(f"method.patch should be a multiple of 4, found {method['patch']}.")
         if size is not None and size % 4:
             problems.append(f"data.uv_size should be a multiple of 4, found {size}.")
         if method["loss"] not in ("mse", "huber", "released"):
@@ -93,6 +101,8 @@ class UVRegularizeModule(pl.LightningModule):
         volume, mask, known, truth = (
             torch.where(swapped, maps.flip(-1), maps) for maps in (volume, mask, known, truth)
         )
+        window = self._window(keys, mask.shape[-1])
+        volume, mask, known, truth = (maps[window] for maps in (volume, mask, known, truth))
         found = expected_displacement(self.network(volume * mask), mask)
         truth = truth / self.implicit.interval
         if self.loss == "released":
@@ -131,6 +141,13 @@ class UVRegularizeModule(pl.LightningModule):
         """Return displacements (B,1,S,S) of the base mesh along its normals, mm."""
         return self.surfaces(batch)["regularized"]
 
+    def panel(self, batch: FaceBatch, faces: int) -> NDArray[np.uint8]:
+        """Draw the displacement of the first samples beside the true one (`Panels`)."""
+        _, known, truth = self._truth(batch)
+        limit = self.implicit.interval * self.implicit.planes / 4
+        found = self._stages(batch, self.volumes(batch))["regularized"]
+        return displacement_panel(found[:faces], truth[:faces], known[:faces], limit)
+
     @torch.no_grad()
     def regularized(self, volume: Tensor, mask: Tensor) -> Tensor:
         """Return the displacement (B,1,S,S) in mm of a volume (B,D,S,S) on a mask (B,1,S,S)."""
@@ -145,6 +162,15 @@ class UVRegularizeModule(pl.LightningModule):
             return optimizer
         return [optimizer], [self.make_scheduler(optimizer)]
 
+    def _window(self, keys: Tensor, size: int) -> tuple[Any, ...]:
+        """Choose the part of maps (B,C,S,S) that a step sees."""
+        if self.patch is None or self.patch >= size:
+            return (...,)
+        room = size - self.patch + 1
+        top, left = (uniform(keys[:1], _PLACE, 2)[0] * room).long().tolist()
+        return (..., slice(top, top + self.patch), slice(left, left + self.patch))
+
+    @torch.no_grad()
     def _stages(self, batch: FaceBatch, volume: Tensor) -> dict[str, Tensor]:
         mask = required(batch.uv_maps, "uv_maps", type(self).__name__)["mask"]
         found: dict[str, Tensor] = self.implicit.readings(volume, mask)

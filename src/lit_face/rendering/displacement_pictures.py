@@ -1,4 +1,4 @@
-"""Pictures of displacement maps during training."""
+"""Pictures of displacement maps: found, true, and where they differ."""
 
 from __future__ import annotations
 
