@@ -75,15 +75,19 @@ def _timing(found: SubjectResult) -> Table:
 
 def _views(found: SubjectResult) -> Table:
     residual = {int(view): mm for view, mm in found.base.get("view_residual_mm", {}).items()}
+    columns = (residual, found.features, found.brightness)
     rows: list[list[Any]] = [
-        [view, residual.get(view, math.nan), found.disagreement.get(view, math.nan)]
-        for view in sorted({*residual, *found.disagreement})
+        [view, *(column.get(view, math.nan) for column in columns)]
+        for view in sorted({*residual, *found.features})
     ]
     note = (
         "Landmarks: median distance in mm of a view's rays from the points of all views. Features: "
-        "distance from the other views' on the surface, 1 for the usual view."
+        "distance from the other views' on the surface, 1 for the usual view. Brightness: of the "
+        "photo on the surface, 1 for the usual one."
     )
-    return Table("Which view disagrees", ["view", "landmarks", "features"], rows, note)
+    return Table(
+        "Which view disagrees", ["view", "landmarks", "features", "brightness"], rows, note
+    )
 
 
 def _heat(found: SubjectResult) -> NDArray[np.uint8]:

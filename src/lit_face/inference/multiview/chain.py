@@ -43,7 +43,7 @@ class ChainOptions:
         memory: MiB for points in work.
         texture_size: side of the texture, texels.
         subdivisions: of triangles before relief is added.
-        disagreement: views above it are named, see `ImplicitSurface.disagreement`.
+        disagreement: views above it are named, see `ImplicitSurface.agreement`.
         device: 'auto', 'cpu', 'cuda' or 'mps'.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,8 @@ class SubjectResult:
         stages: what each stage took.
         skipped: stages that were done before.
         base: report of the base mesh's fit.
-        disagreement: of each view by its number, 1 for the usual one.
+        features: of each view by its number: how far they are from the other views', 1 as usual.
+        brightness: of each view's photo on the surface, 1 as usual.
         displacements: maps (S,S) in mm along the base mesh's normals by stage, base mesh first.
         relief: (T,T) mm along the last of these surfaces' normals; None without displacement.
         meshes: files by stage, head space, mm.
@@ -70,7 +72,8 @@ class SubjectResult:
     stages: list[StageRecord]
     skipped: list[str]
     base: dict[str, Any] = field(default_factory=dict)
-    disagreement: dict[int, float] = field(default_factory=dict)
+    features: dict[int, float] = field(default_factory=dict)
+    brightness: dict[int, float] = field(default_factory=dict)
     displacements: dict[str, Array] = field(default_factory=dict)
     relief: Array | None = None
     meshes: dict[str, Path] = field(default_factory=dict)
@@ -78,7 +81,7 @@ class SubjectResult:
     distances: dict[str, Array] = field(default_factory=dict)
 
     def warnings(self, limit: float) -> list[str]:
-        """Say which views disagree with the others: by landmarks, or by features beyond `limit`."""
+        """Say which views disagree with the others: by landmarks, features or brightness."""
         found = [
             f"View {view} disagrees: its landmarks' rays miss the points of all views by "
             f"{self.base['view_residual_mm'][str(view)]:.1f} mm (median). Is its camera right?"
@@ -87,9 +90,20 @@ class SubjectResult:
         found += [f"View {view} has no (sure) face." for view in self.base["without_face"]]
         found += [
             f"View {view} disagrees: what it shows of the surface is {value:.1f} times as far from "
-            "what the others show as usual. Is its camera right, is its photo well exposed?"
-            for view, value in self.disagreement.items()
+            "what the others show as usual. Is its camera right?"
+            for view, value in self.features.items()
             if value > limit
+        ]
+        found += [
+            f"View {view} shows nothing of the surface that others show. Is its camera right?"
+            for view, value in self.features.items()
+            if math.isnan(value)
+        ]
+        found += [
+            f"View {view} disagrees: its photo is {value:.1f} times as bright as the others. Is it "
+            "well exposed?"
+            for view, value in self.brightness.items()
+            if max(value, 1 / value) > limit
         ]
         return found
 
@@ -179,23 +193,24 @@ class SubjectRun:
 
     def _implicit(self) -> None:
         method, volume_file = self.chain.method, self.work.volume_file(_NAME)
-        map_file, views_file = self._file("implicit.npy"), self._file("disagreement.json")
+        map_file, views_file = self._file("implicit.npy"), self._file("views.json")
 
         def work(tell: Tell) -> None:
             batch = self._batch().to(self.chain.device)
             volume = method.implicit(batch, tell)
             reading = method.implicit.readings(volume, _mask(batch))["implicit"]
-            apart = method.implicit.disagreement(batch, reading)[0].tolist()
+            agreement = method.implicit.agreement(batch, reading)
             _write_array(volume_file, volume[0].half())
             _write_array(map_file, reading[0, 0])
-            named = dict(zip(map(str, self.work.views(_NAME)), apart, strict=True))
+            views = {name: value[0].tolist() for name, value in agreement._asdict().items()}
             with atomic_write(views_file) as temporary:
-                temporary.write_text(json.dumps(named), encoding="utf-8")
+                temporary.write_text(json.dumps(views), encoding="utf-8")
 
         settings = [self.chain.weights, self.chain.data.get("image_scale")]
         self.stages.run("implicit", settings, [volume_file, map_file, views_file], work)
-        apart = json.loads(views_file.read_text(encoding="utf-8"))
-        self.found.disagreement = {int(view): value for view, value in apart.items()}
+        apart, views = json.loads(views_file.read_text(encoding="utf-8")), self.work.views(_NAME)
+        self.found.features = dict(zip(views, apart["features"], strict=True))
+        self.found.brightness = dict(zip(views, apart["brightness"], strict=True))
         implicit = np.load(map_file)
         self.found.displacements = {"base": np.zeros_like(implicit), "implicit": implicit}
 

@@ -19,6 +19,7 @@ from lit_face.geometry.cost_volumes import (
 from lit_face.geometry.precision import fp32_region
 from lit_face.io.network_weights import load_network
 from lit_face.io.start_weights import weights_come_later
+from lit_face.methods.uv_implicit.agreement import ViewAgreement, view_agreement
 from lit_face.methods.uv_implicit.network import ImplicitNetwork
 from lit_face.methods.uv_implicit.query import (
     FACING,
@@ -245,37 +246,33 @@ class ImplicitSurface(nn.Module):
         return filled
 
     @torch.no_grad()
-    def disagreement(self, batch: FaceBatch, displacement: Tensor) -> Tensor:
-        """Say how far each view's features are from those of the other views on a surface.
+    def agreement(self, batch: FaceBatch, displacement: Tensor) -> ViewAgreement:
+        """Compare what each view shows of a surface with what the other views show.
 
         Args:
             batch: photos and base mesh.
             displacement: (B,1,S,S) of the surface, mm.
-
-        Returns:
-            (B,N), 1 for the median view of a sample; NaN for a view that sees nothing of it.
         """
         batch = self.cropped(batch)
         seen = self.look(batch)
         maps = required(batch.uv_maps, "uv_maps", "uv_implicit")
-        size = maps["mask"].shape[-1]
+        step = max(1, maps["mask"].shape[-1] // _AGREEMENT_GRID)
         grid = torch.zeros_like(maps["mask"])
-        grid[..., :: max(1, size // _AGREEMENT_GRID), :: max(1, size // _AGREEMENT_GRID)] = 1
+        grid[..., ::step, ::step] = 1
         thin = replace(batch, uv_maps={**maps, "mask": maps["mask"] * grid})
         surface, texels = self.surface(thin)
         height = displacement.flatten(1).gather(1, texels.clamp(min=0))
         points = surface.points + surface.normals * height[..., None]
         pixels, depth = project(seen.camera, points)
-        features = sample_features(seen.maps, pixels, self.alignment)
         weights = torch.ones_like(depth) if surface.weights is None else surface.weights - FLOOR
         weights = weights * in_picture(pixels, depth, *seen.maps.shape[2:4])
-        weights = weights * (texels >= 0)[:, None]
-        total = torch.einsum("bnp,bnpc->bpc", weights, features)
-        others = (weights.sum(1, keepdim=True) - weights).clamp(min=FLOOR)
-        mean = (total[:, None] - weights[..., None] * features) / others[..., None]
-        distance = (features - mean).square().mean(-1).sqrt()
-        found = (distance * weights).sum(-1) / weights.sum(-1)
-        return found / found.nanmedian(dim=1, keepdim=True).values
+        weights = weights.clamp(min=0) * (texels >= 0)[:, None]
+        photos = batch.image.permute(0, 1, 3, 4, 2)
+        return view_agreement(
+            sample_features(seen.maps, pixels, self.alignment),
+            sample_features(photos, 2 * pixels),  # feature i sits on pixel 2 i
+            weights,
+        )
 
     def tile(self, samples: int, views: int) -> int:
         """Return how many points a sample may have in work within `memory`."""
