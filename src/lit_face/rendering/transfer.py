@@ -65,7 +65,7 @@ def light_transfer(
         raise ValueError(f"caster should be 'rays', 'pictures' or None, found {caster!r}.")
     if caster == "rays" and importlib.util.find_spec("embreex") is None:
         raise ImportError(
-            "caster='rays' needs the package embreex: pip install 'lit_face[shadows]'."
+            "caster='rays' needs the package embreex: pip install embreex."
         )
     points, triangles = vertices.detach().cpu().double(), faces.cpu()
     normals = vertex_normals(points[None], triangles)[0]

@@ -89,7 +89,7 @@ class Stages:
         if self._before.pop(name, None) is not None:
             self._write()  # from now on its files are of no known origin
         self.report(name, 0, 1, "")
-        with _metered() as meter:
+        with metered() as meter:
             work(lambda done, total: self.report(name, done, total, ""))
         self.records.append(StageRecord(name, meter[0], meter[1], meter[2], self._digest))
         self._write()
@@ -104,8 +104,8 @@ class Stages:
 
 
 @contextmanager
-def _metered() -> Iterator[list[float]]:
-    """Measure seconds, peak MiB of the process and of the accelerator into the yielded list."""
+def metered() -> Iterator[list[float]]:
+    """Measure into the yielded list: seconds, peak MiB of the process and of an accelerator."""
     found: list[float] = []
     _reset_peak()
     if torch.cuda.is_available():
