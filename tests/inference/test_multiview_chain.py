@@ -283,6 +283,16 @@ def test_a_view_that_disagrees_is_named(reconstruct, tmp_path):
     assert not any(f"View {view}" in text for view in (0, 4) for text in warnings)
 
 
+def test_runs_of_other_methods_are_refused(runs, model):
+    implicit, _, displacement = map(str, runs)
+    with pytest.raises(ValueError, match=r"^ckpt=.* is of DisplacementModule; give a run of uv_r"):
+        MultiviewChain.load(displacement, None, model, ChainOptions())
+    with pytest.raises(ValueError, match=r"^displacement=.* is of UVImplicitModule; give a run of"):
+        MultiviewChain.load(implicit, implicit, model, ChainOptions())
+    with pytest.raises(FileNotFoundError, match=r"^ckpt: .*python train\.py method=uv_regularize"):
+        MultiviewChain.load("nothing", None, model, ChainOptions())
+
+
 def test_the_implicit_function_alone(runs, model, bare, tmp_path):
     chain = MultiviewChain.load(
         str(runs[0]), None, model, ChainOptions(texture_size=64, device="cpu")

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lit_face.cli.start import user_errors
 from lit_face.config import instantiate
 from lit_face.config.run_folder import write_metrics
+
+if TYPE_CHECKING:
+    from lit_face.inference.finders.base import FaceFinder
 
 
 def config_from(overrides: Sequence[str]) -> None:
@@ -23,7 +26,6 @@ def run(config: dict[str, Any], folder: Path) -> None:
     trusted = tuple(config.get("trusted_modules") or ())
     with user_errors():
         from lit_face.inference.multiview.chain import ChainOptions, MultiviewChain
-        from lit_face.inference.multiview.landmarks import landmark_finder
         from lit_face.inference.multiview.subject import find_subject
         from lit_face.inference.multiview.subject_run import SubjectRun
 
@@ -44,7 +46,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
             trusted,
         )
         if not subject.has_landmarks:
-            chain.finder = landmark_finder(instantiate(config["finder"], trusted_modules=trusted))
+            chain.finder = _finder(config["finder"], subject.folder, trusted)
     from lit_face.reporting.multiview import multiview_result
     from lit_face.reporting.page import table_text, write_report
 
@@ -60,6 +62,16 @@ def run(config: dict[str, Any], folder: Path) -> None:
     write_metrics(folder, result.metrics)
     sys.stdout.write("\n\n".join(table_text(table) for table in result.tables))
     sys.stdout.write("".join(f"\n\n{note}" for note in result.notes) + f"\n\nReport: {page}\n")
+
+
+def _finder(config: dict[str, Any], folder: Path, trusted: tuple[str, ...]) -> FaceFinder:
+    """Make the finder of the landmarks that a subject's folder lacks."""
+    from lit_face.inference.multiview.landmarks import landmark_finder
+
+    try:
+        return landmark_finder(instantiate(config, trusted_modules=trusted))
+    except (ValueError, ImportError) as error:
+        raise type(error)(f"{folder} has no landmarks.json, and {error}") from error
 
 
 class _Display:
