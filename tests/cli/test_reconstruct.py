@@ -16,7 +16,7 @@ from lit_face.io.images import read_image
 from lit_face.io.meshes import read_mesh
 from tests.helpers.lit_photos import lit_photos, write_lit_photos
 from tests.helpers.photos import portraits, write_portraits
-from tests.helpers.runs import REPO, command, train_here
+from tests.helpers.runs import REPO, train_here
 
 ALL = "outputs=[obj,ply,glb,texture,landmarks,points,pose,depth,overlay]"
 
@@ -144,12 +144,12 @@ def test_a_bad_folder_costs_only_its_bad_photos(run, trained, pictures, tmp_path
     assert all((tmp_path / "out" / place / "mesh.obj").is_file() for place in summary.values())
 
 
-def test_paths_with_any_characters(trained, pictures, tmp_path):
+def test_paths_with_any_characters(run, trained, pictures, tmp_path):
     folder = tmp_path / "it's [a] {strange}, 家 = $x"
     table = write_portraits(folder, ["x, y = 'z'.png"], pictures[0][:1], pictures[1][:1])
     out = tmp_path / "Größe, 出 #1"
     given = options(trained, folder / "x, y = 'z'.png", out, table)
-    command("reconstruct.py", *given, runs=tmp_path)
+    assert run(*given)[0] == 0
     assert (out / "x, y = 'z'" / "mesh.obj").is_file()
 
 
@@ -174,7 +174,7 @@ def test_what_is_done_is_not_done_again(run, trained, pictures, tmp_path):
     assert read_image(out / "a" / "mesh_texture.png").shape == (64, 64, 3)
 
 
-def test_a_killed_run_continues(trained, pictures, tmp_path):
+def test_a_killed_run_continues(run, trained, pictures, tmp_path):
     folder, out = tmp_path / "photos", tmp_path / "out"
     names = [f"{number:02}.png" for number in range(24)]
     shots, landmarks = pictures
@@ -193,8 +193,9 @@ def test_a_killed_run_continues(trained, pictures, tmp_path):
     visible = {place.name for place in out.glob("[!.]*") if place.is_dir()}
     assert 3 <= len(complete) < 24
     assert visible == complete  # half-written folders are hidden
-    done = command("reconstruct.py", *arguments, runs=tmp_path)
-    assert f"24 of 24 photos, {len(complete)} of them done before, 24 faces" in done.stdout
+    status, text, _ = run(*arguments)
+    assert status == 0
+    assert f"24 of 24 photos, {len(complete)} of them done before, 24 faces" in text
     assert not [file for file in out.iterdir() if file.name.startswith(".")]
 
 

@@ -10,7 +10,7 @@ from lit_face import cli
 from lit_face.inference.loading import load_predictor
 from tests.cli.test_export import export
 from tests.helpers.lit_photos import lit_photos, write_lit_photos
-from tests.helpers.runs import checkpoint, command
+from tests.helpers.runs import checkpoint, command, forked_ranks  # noqa: F401
 
 STAGES = [
     f"method.stages.{name}.epochs={epochs}"
@@ -42,17 +42,18 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_a_run_goes_through_all_stages_and_is_evaluated(runs):
+def test_a_run_goes_through_all_stages_and_is_evaluated(runs, capfd):
     state = checkpoint(runs / "one")
     last = state["state_dict"]["network.diffuse_decoder.last.weight"]
     assert (last != 0).any()
     assert not any("basis" in name for name in state["state_dict"])
-    done = command(
+    command(
         "evaluate.py", f"ckpt={runs / 'one'}", "benchmark=ffhq_photometric",
         "benchmark.miniature_images=16", "device=cpu", runs=runs,
     )  # fmt: skip
-    assert "picture, L1" in done.stdout
-    assert "mean face" in done.stdout
+    printed = capfd.readouterr().out
+    assert "picture, L1" in printed
+    assert "mean face" in printed
 
 
 @torch.no_grad()
@@ -83,6 +84,7 @@ def test_a_run_is_used_and_refined_on_photos(runs, tmp_path, monkeypatch):
 
 
 @pytest.mark.ddp
+@pytest.mark.usefixtures("forked_ranks")
 def test_frozen_weights_do_not_stop_two_processes(runs):
     devices = ["trainer=ddp", "trainer.devices=2", "data.batch_size=1"]
     command("train.py", *SMALL, *devices, "name=two", runs=runs)

@@ -2,9 +2,6 @@ import json
 import os
 import platform
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -16,7 +13,14 @@ from lit_face.config.composition import compose_config
 from lit_face.inference.loading import load_method
 from lit_face.io.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from tests.helpers.faces import faces
-from tests.helpers.runs import REPO, TINY, checkpoint, command, train_here
+from tests.helpers.runs import (
+    TINY,
+    checkpoint,
+    command,
+    forked,
+    forked_ranks,  # noqa: F401
+    train_here,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +61,13 @@ def test_resumed_equals_uninterrupted_after_sigkill(run, tmp_path):
         *TINY, "name=killed", "callbacks=[default,ema,step_checkpoint]",
         "callbacks.step_checkpoint.every_n_train_steps=1",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, str(REPO / "train.py"), *arguments],
-        env={**os.environ, "LIT_FACE_RUNS": str(tmp_path), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = forked(command, "train.py", *arguments, runs=tmp_path)
     deadline = time.monotonic() + 200
     while not (killed / "checkpoints" / "step.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(random.Random(os.getpid()).uniform(0, 0.8))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     stopped = find_checkpoint(killed)
     assert torch.load(stopped, weights_only=True)["global_step"] <= 8
     command("train.py", f"resume={killed}", runs=tmp_path)
@@ -106,6 +104,7 @@ def test_two_processes_equal_one_with_the_double_batch(tmp_path):
 
 
 @pytest.mark.ddp
+@pytest.mark.usefixtures("forked_ranks")
 def test_ranks_of_a_random_sweep_train_the_same_job(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     arguments = [

@@ -1,10 +1,21 @@
-"""Tiny trainings for tests: synthetic faces, a toy network, seconds on one core."""
+"""Tiny trainings for tests: synthetic faces, a toy network, seconds on one core.
 
+A new interpreter imports for longer than a tiny training takes. So scripts run in this process, or
+in a fork of it where it is to be killed or to be one of several; one test of each kind keeps the
+real thing: tests/docs/test_examples.py starts `python train.py`, tests/cli/test_reconstruct.py
+`python reconstruct.py` and tests/cli/test_training.py torch's launcher.
+"""
+
+import multiprocessing
 import os
+import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 
 from lit_face.cli.start import run_task
@@ -36,19 +47,50 @@ def train_here(folder, *overrides):
     return run_task("lit_face.cli.training", config, Path(folder))
 
 
-def command(script, *arguments, runs, check=True, **environment):
-    """Run train.py or evaluate.py as a user does."""
-    done = subprocess.run(
-        [sys.executable, str(REPO / script), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=runs,
-        env={**os.environ, "LIT_FACE_RUNS": str(runs), "OMP_NUM_THREADS": "1", **environment},
-        check=False,
-        timeout=400,
+def command(script, *arguments, runs):
+    """Run train.py, evaluate.py or another script with a user's arguments, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(REPO / script), *map(str, arguments)])
+        patch.setenv("LIT_FACE_RUNS", str(runs))
+        patch.chdir(runs)
+        runpy.run_path(str(REPO / script), run_name="__main__")
+
+
+def forked(function, *arguments, **options):
+    """Start `function` in a fork of this process, which may be killed."""
+    process = multiprocessing.get_context("fork").Process(
+        target=function, args=arguments, kwargs=options
     )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
+    process.start()
+    return process
+
+
+@pytest.fixture
+def forked_ranks(monkeypatch):
+    """Let the ranks of a training be forks instead of torch's launcher starting interpreters."""
+
+    def launch(words, env, check):
+        assert words[1:4] == ["-m", "torch.distributed.run", "--standalone"]
+        count, module, folder = int(words[5]), words[7], words[8]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        env = {**env, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        env["TORCHELASTIC_RUN_ID"] = "forked"  # as torch's launcher names a run
+        ranks = [forked(_rank, number, count, module, folder, env) for number in range(count)]
+        for rank in ranks:
+            rank.join()
+        codes = [rank.exitcode for rank in ranks]
+        return subprocess.CompletedProcess(words, max(map(abs, codes)))
+
+    monkeypatch.setattr("lit_face.cli.launch.subprocess", SimpleNamespace(run=launch))
+
+
+def _rank(number, count, module, folder, environment):
+    mine = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    os.environ.update({**environment, **{name: str(value) for name, value in mine.items()}})
+    sys.argv = [module, folder]
+    runpy.run_module(module, run_name="__main__")
 
 
 def checkpoint(folder, name="last"):
