@@ -140,5 +140,5 @@ def test_people_of_the_training_split_are_held_out(tmp_path):
         trained, held_out = (folder.training_ids(part, fraction) for part in ("train", "val"))
         assert trained + held_out == names
         assert len(held_out) == 2 * people
-    with pytest.raises(ValueError, match="10 people, of whom data.val_fraction=0.96"):
+    with pytest.raises(ValueError, match=r"10 people, of whom data\.val_fraction=0\.96"):
         folder.training_ids("val", 0.96)

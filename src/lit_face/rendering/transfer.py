@@ -64,9 +64,7 @@ def light_transfer(
     if caster not in ("rays", "pictures"):
         raise ValueError(f"caster should be 'rays', 'pictures' or None, found {caster!r}.")
     if caster == "rays" and importlib.util.find_spec("embreex") is None:
-        raise ImportError(
-            "caster='rays' needs the package embreex: pip install embreex."
-        )
+        raise ImportError("caster='rays' needs the package embreex: pip install embreex.")
     points, triangles = vertices.detach().cpu().double(), faces.cpu()
     normals = vertex_normals(points[None], triangles)[0]
     sky = fibonacci_sphere(directions)
