@@ -14,6 +14,7 @@ from lit_face.inference.multiview.subject import find_subject
 from lit_face.inference.multiview.subject_run import SubjectRun
 from lit_face.io.displacement_maps import read_displacement_map
 from lit_face.io.images import read_image, write_image
+from lit_face.metrics.scan_distance import Surface, closest_points
 from lit_face.morphable_models.facescape import facescape
 from tests.helpers.facescape import edit_json, tiny_processed, tiny_raw
 from tests.helpers.multiview_runs import (
@@ -125,6 +126,19 @@ def test_meshes_are_in_head_space_and_mm(whole):
         tip = vertices[vertices[:, 2].argmax()]
         assert abs(tip[0] - vertices[:, 0].mean()) < 15
         assert abs(tip[1] - vertices[:, 1].mean()) < 40
+
+
+def test_the_base_mesh_stands_where_the_head_model_does(whole):
+    """It is larger by what the given scale differs from the fit's, about the model's origin."""
+    fit = json.loads((whole.folder / "stages/fit_mesh/fit_mesh_001_01.json").read_text())
+    scale = find_subject(tiny_raw() / "imgs" / SUBJECT).scale
+    assert abs(scale / fit["scale_mm"] - 1) > 0.01
+    fitted = trimesh.load(whole.folder / "stages/fit_mesh/fit_mesh_001_01.obj", process=False)
+    canonical = np.array(fit["canonical"])
+    head = fitted.vertices * fit["scale_mm"] @ canonical[:, :3].T + canonical[:, 3]
+    expected = Surface.of(scale / fit["scale_mm"] * np.asarray(head), fitted.faces)
+    found = trimesh.load(whole.meshes["base"], process=False).vertices
+    assert closest_points(np.asarray(found), expected).distance.max() < 0.05
 
 
 def test_relief_reads_back_from_16_bits(whole):

@@ -342,7 +342,9 @@ class SubjectRun:
         self, path: Path, mesh: DetailedMesh, texture: Any, normal_map: Any = None
     ) -> None:
         to_head = torch.tensor(self.found.base["canonical"], dtype=torch.float64)
-        vertices = (mesh.vertices.double() @ to_head[:, :3].T + to_head[:, 3]).float()
+        # The fit's mm are those of the head model's size; a known scale has others.
+        shift = to_head[:, 3] * (self.work.scale(_NAME) / self.found.base["scale_mm"])
+        vertices = (mesh.vertices.double() @ to_head[:, :3].T + shift).float()
         shown = Mesh(vertices, mesh.faces, mesh.uv, texture=texture, normal_map=normal_map)
         write_mesh(path, shown)
 
