@@ -10,6 +10,7 @@ import torch
 
 from lit_face.cli import evaluate, train
 from lit_face.data.miniature_w300lp import miniature_w300lp
+from lit_face.io.checkpoints import read_checkpoint
 from tests.helpers.runs import TINY, train_here
 
 W300LP = ["data.image_size=32", *[o for o in TINY if o.startswith(("method.", "trainer."))]]
@@ -109,14 +110,21 @@ def test_bfm_without_uv(refused, copy):
     assert "BFM_UV.mat" in message
 
 
-def test_checkpoints_that_cannot_be_evaluated(refused, tmp_path):
-    run = tmp_path / "trained"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A checkpoint."""
+    run = tmp_path_factory.mktemp("trained") / "run"
     train_here(run, "trainer.max_epochs=1", "trainer.limit_train_batches=1")
-    whole = run / "checkpoints" / "last.ckpt"
+    return run / "checkpoints" / "last.ckpt"
+
+
+def test_checkpoints_that_cannot_be_evaluated(refused, whole, tmp_path):
     cut = tmp_path / "cut.pt"
     for length in (0, 100, 20_000, whole.stat().st_size - 10):
         cut.write_bytes(whole.read_bytes()[:length])
-        assert "cannot be read as a checkpoint" in refused(evaluate, f"ckpt={cut}")
+        with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+            read_checkpoint(cut)
+    assert "cannot be read as a checkpoint" in refused(evaluate, f"ckpt={cut}")
     assert "does not exist" in refused(evaluate, f"ckpt={tmp_path / 'none.ckpt'}")
     assert "Give a checkpoint, ckpt=RUN" in refused(evaluate)
     wide = [*TINY, "method.network.width=8", f"weights={whole}"]
@@ -125,10 +133,8 @@ def test_checkpoints_that_cannot_be_evaluated(refused, tmp_path):
     assert "in the file" in message
 
 
-def test_a_checkpoint_cannot_name_its_own_trusted_modules(refused, tmp_path):
-    run = tmp_path / "trained"
-    train_here(run, "trainer.max_epochs=1", "trainer.limit_train_batches=1")
-    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+def test_a_checkpoint_cannot_name_its_own_trusted_modules(refused, whole, tmp_path):
+    content = torch.load(whole, weights_only=True)
     stored = content["lit_face"]["config"]
     stored["trusted_modules"] = ["fractions"]
     stored["morphable_model"] = {"_target_": "fractions.Fraction", "numerator": 3}
