@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
+from lit_face.io.network_weights import load_network
 from lit_face.io.start_weights import weights_come_later
 
 
@@ -41,7 +40,8 @@ class GlobalGenerator(nn.Module):
         width: channels of the first layer; doubled by each halving of the side. Released: 64.
         downs: halvings. Released: 4.
         blocks: residual blocks at the smallest side. Released: 9.
-        weights: file of a bare state dict to start from, which must fit exactly.
+        weights: a run of displacement, its checkpoint, or the released dpmap_single_net_G.pth to
+            start from.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class GlobalGenerator(nn.Module):
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(layer.weight, std=0.02)
         if weights is not None and not weights_come_later():
-            self.load_state_dict(read_generator(weights, self.state_dict()))
+            load_network(self, weights, "method.network.weights", "predictor.network.")
 
     def forward(self, texture: Tensor) -> Tensor:
         """Map textures (B,3,H,W), RGB in [-1,1], to displacement (B,1,H,W) in (-1,1).
@@ -93,41 +93,6 @@ def size_problem(side: int, downs: int) -> str | None:
         f"a texture's side should be a multiple of {step} (2 to the power of downs), at least "
         f"{2 * step}, found {side}."
     )
-
-
-def read_generator(path: str | Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read a released state dict onto the CPU and check that it fits.
-
-    Args:
-        path: `dpmap_single_net_G.pth` or any bare state dict.
-        expected: name -> tensor of the generator to fill.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: other names or shapes; names the first ones.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No weights {path} (method.network.weights). The released file is called "
-            "dpmap_single_net_G.pth; null starts from noise."
-        )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path}: expected a bare state dict, name -> tensor.")
-    missing, unknown = sorted(expected.keys() - state), sorted(state.keys() - expected.keys())
-    if missing or unknown:
-        raise ValueError(
-            f"{path}: made for another width, downs or blocks (released: 64, 4, 9): it lacks "
-            f"{missing[:3] or 'nothing'} and has besides {unknown[:3] or 'nothing'}."
-        )
-    for name, value in expected.items():
-        if state[name].shape != value.shape:
-            raise ValueError(
-                f"{path}: {name} should be {tuple(value.shape)}, found "
-                f"{tuple(state[name].shape)}; see method.network.width."
-            )
-    return {name: value.float() for name, value in state.items()}
 
 
 def _norm(channels: int) -> tuple[nn.Module, nn.Module]:
