@@ -69,7 +69,7 @@ def test_released_weights_are_loaded_strictly(tmp_path):
         GlobalGenerator(4, 2, 2, weights=str(tmp_path / "net.pth"))
     with pytest.raises(ValueError, match=r"model\.1\.weight is .*\(8, 3, 7, 7\) in the network"):
         GlobalGenerator(8, 2, 1, weights=str(tmp_path / "net.pth"))
-    with pytest.raises(FileNotFoundError, match="other.pth does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"other\.pth does not exist"):
         GlobalGenerator(4, 2, 1, weights=str(tmp_path / "other.pth"))
 
 
