@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_face.inference.multiview.subject_run import SubjectResult
+from lit_face.inference.multiview.subject_result import SubjectResult
 from lit_face.io.images import read_image
 from lit_face.io.meshes import read_mesh
 from lit_face.reporting.heat_maps import HeatMesh, heat_maps
