@@ -11,6 +11,7 @@ from lit_face.data.random import sample_keys
 from lit_face.inference.loading import load_method
 from lit_face.io.checkpoints import find_checkpoint
 from lit_face.io.displacement_maps import RANGE_MM
+from lit_face.io.files import cache_root
 from lit_face.methods.displacement import DisplacementModule, DisplacementPredictor, GlobalGenerator
 from lit_face.methods.displacement.losses import correlation, correlation_sums, masked_l1
 from lit_face.morphable_models.procedural import procedural_head
@@ -28,15 +29,17 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_detail_folder(tmp_path_factory.mktemp("processed") / "facescape")
+    samples = {"train": ["001_01", "002_01", "003_01"], "eval": []}  # one is held out
+    return write_detail_folder(tmp_path_factory.mktemp("processed") / "facescape", samples=samples)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, folder):
     place = tmp_path_factory.mktemp("runs") / "whole"
+    head = f"+morphable_model.cache_folder={cache_root()}"  # its own is not made again
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIT_FACE_CACHE", str(place.parent / "cache"))
-        config = compose_config("train", [*TINY, f"data.root={folder}"])
+        config = compose_config("train", [*TINY, f"data.root={folder}", head])
         config.paths.run = str(place)
         run_task("lit_face.cli.training", config, place)
     return place

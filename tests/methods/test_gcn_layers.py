@@ -217,7 +217,9 @@ def one_rank(rank, folder):
 
 @pytest.mark.ddp
 def test_two_processes_equal_one_with_the_whole_batch(hierarchy, tmp_path):
-    torch.multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(  # fork: nothing is imported again
+        one_rank, (str(tmp_path),), nprocs=2, start_method="fork"
+    )
     generator = generator_of(hierarchy)
     generator(*inputs(hierarchy, 4)).colours.square().mean().backward()
     for rank in range(2):
