@@ -19,7 +19,7 @@ quickstart: setup
 	$(BIN)/python train.py experiment=quickstart
 	$(BIN)/python evaluate.py ckpt=runs/latest
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test: setup
 	$(PYTEST)
