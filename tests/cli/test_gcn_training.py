@@ -59,15 +59,17 @@ def test_both_learn_and_both_rates_fall_once_an_epoch(whole):
         assert optimizer["param_groups"][0]["lr"] == pytest.approx(1e-4 * 0.98)
 
 
-@pytest.mark.parametrize("steps", [2, 3])  # in the middle of an epoch, at its last batch
-def test_resume_inside_adversarial_training_equals_the_uninterrupted_run(whole, tmp_path, steps):
+def test_resume_inside_adversarial_training_equals_the_uninterrupted_run(whole, tmp_path):
+    """Stopped twice: in the middle of an epoch and at its last batch."""
     folder = tmp_path / "stopped"
-    train(folder, f"trainer.max_steps={steps}")
-    stopped = checkpoint(folder, "step")
-    assert stopped["global_step"] == steps
-    arguments = [f"resume={folder / 'checkpoints' / 'step.ckpt'}", "trainer.max_steps=-1"]
-    config, home = config_from(arguments)
-    run_task("lit_face.cli.training", config, home)
+    train(folder, "trainer.max_steps=2")
+    for stopped, following in ((2, 3), (3, -1)):
+        assert checkpoint(folder, "step")["global_step"] == stopped
+        arguments = [
+            f"resume={folder / 'checkpoints' / 'step.ckpt'}", f"trainer.max_steps={following}"
+        ]  # fmt: skip
+        config, home = config_from(arguments)
+        run_task("lit_face.cli.training", config, home)
     ours, theirs = checkpoint(folder), checkpoint(whole)
     assert ours["global_step"] == theirs["global_step"]
     for name, value in theirs["state_dict"].items():
