@@ -1,12 +1,16 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from lit_face.io.images import read_image
+from lit_face.io.obj import read_obj_topology
 from lit_face.io.unpickling import UnsafePickleError
 from lit_face.morphable_models.facescape import facescape, load_bilinear
+from lit_face.morphable_models.facescape.template import bilinear_of, write_mask, write_template
 from lit_face.morphable_models.facescape.writer import face_mask, face_template, write_bilinear
 from lit_face.morphable_models.procedural import procedural_head
 from tests.helpers.tolerances import assert_close
@@ -228,3 +232,29 @@ def test_files_that_do_not_fit_are_refused_by_name(copy, change, message):
     change(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         facescape(copy)
+
+
+def test_a_template_is_written_for_models_without_one(folder, bilinear, tmp_path):
+    """A release 16 file brings its topology along, but no OBJ file."""
+    write_template(bilinear, tmp_path)
+    ours, theirs = (read_obj_topology(root / "1_neutral.obj") for root in (tmp_path, folder))
+    np.testing.assert_array_equal(ours.faces, theirs.faces)
+    np.testing.assert_allclose(ours.uv[ours.faces_uv], theirs.uv[theirs.faces_uv], atol=1e-6)
+    np.testing.assert_allclose(ours.vertices, theirs.vertices, atol=1e-3)
+    masks = [read_image(root / "facial_mask.png") for root in (tmp_path, folder)]
+    np.testing.assert_array_equal(*masks)
+    write_mask(replace(bilinear, mask=None), tmp_path / "all.png")
+    covered = read_image(tmp_path / "all.png") > 0
+    assert (covered >= (masks[0] > 0)).all()
+    assert covered.sum() < 1.5 * (masks[0] > 0).sum()
+
+
+def test_a_linear_model_has_a_bilinear_form():
+    model = procedural_head()
+    found = bilinear_of(model)
+    weights = torch.zeros(1, found.core.shape[2]), torch.zeros(1, found.core.shape[1])
+    weights[0][0, 0], weights[1][0, 0] = 1, 1
+    mean = found.vertices(*weights)[0]
+    points = model.mean[model.landmark_index]
+    assert (mean[found.landmark_index] - points).abs().max() < 1e-3
+    assert bilinear_of(model).name == found.name

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -26,9 +25,9 @@ from lit_face.data.facescape_preparation import (
 )
 from lit_face.data.miniature_facescape import SIZES, write_facescape
 from lit_face.io.files import atomic_folder
-from lit_face.io.images import write_image
 from lit_face.morphable_models.facescape import load_bilinear
 from lit_face.morphable_models.facescape.bilinear import TEMPLATE_FILE
+from lit_face.morphable_models.facescape.template import write_mask, write_template
 from lit_face.morphable_models.ict_facekit import ict_facekit
 from lit_face.morphable_models.procedural import procedural_head
 
@@ -88,20 +87,24 @@ def _maps(given: Any) -> None:
     folder = FaceScapeFolder(given.out)
     model = load_bilinear(given.model or folder.predefined)
     samples = given.samples or None
+    template = folder.template_file if given.model is None else given.model / TEMPLATE_FILE
+    if not template.is_file():  # v1.6 has its own form
+        write_template(model, folder.root / "template")
+        template = folder.root / "template" / TEMPLATE_FILE
     with StageProgress() as progress:
         reports = fit_base_meshes(
             folder, model, samples, progress=lambda d, n, _: progress("base meshes", d, n)
         )
         made = write_maps(
             folder,
-            None if given.model is None else given.model / TEMPLATE_FILE,
+            template,
             samples,
             given.workers if given.workers > 1 else 0,
             MapOptions(size=given.size),
             progress=lambda d, n, _: progress("maps", d, n),
         )
-    if model.mask is not None and not folder.mask_file.is_file():
-        write_image(folder.mask_file, model.mask.numpy().astype(np.uint8) * 255)
+    if not folder.mask_file.is_file():
+        write_mask(model, folder.mask_file)
     sys.stdout.write(
         f"{given.out}: {len(reports)} base meshes, maps of {len(made)} samples made, "
         f"{len(reports) - len(made)} were there already\n"

@@ -51,7 +51,10 @@ class UNetRegularizer(nn.Module):
         self.conv9 = _up(4 * c, 2 * c)
         self.conv11 = _up(2 * c, c)
         self.last_conv = nn.Conv3d(c, 1, 3, 1, 1)
-        self.to(memory_format=torch.channels_last_3d)  # half the time of a step on a CPU
+        for layer in self.modules():  # half the time of a step on a CPU
+            if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
+                weight = layer.weight.detach()
+                layer.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last_3d))
         if weights is not None and not weights_come_later():
             load_network(self, weights, "method.network.weights", "network.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lit_face.geometry.uv_template import rasterize_template
 from lit_face.io.files import atomic_write, cache_root
@@ -43,16 +42,17 @@ def write_template(bilinear: Bilinear, folder: Path) -> None:
     lines += ["f " + " ".join(f"{v}/{t}" for v, t in face) for face in corners.tolist()]
     with atomic_write(folder / TEMPLATE_FILE) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_image(folder / MASK_FILE, _mask(bilinear))
+    write_mask(bilinear, folder / MASK_FILE)
 
 
-def _mask(bilinear: Bilinear) -> NDArray[np.uint8]:
-    """Return the model's own mask, or all that its triangles cover: (S,S), 0 or 255."""
+def write_mask(bilinear: Bilinear, path: Path) -> None:
+    """Write a model's own mask of the face in UV, or all that its triangles cover, as a picture."""
     if bilinear.mask is not None:
-        return bilinear.mask.numpy().astype(np.uint8) * 255
+        write_image(path, bilinear.mask.numpy().astype(np.uint8) * 255)
+        return
     texels = rasterize_template(
         bilinear.uv.double().numpy(), bilinear.faces_uv.numpy(), bilinear.faces.numpy(), _MASK_SIZE
     )
     mask = np.zeros((_MASK_SIZE, _MASK_SIZE), np.uint8)
     mask[texels.rows, texels.columns] = 255
-    return mask
+    write_image(path, mask)
