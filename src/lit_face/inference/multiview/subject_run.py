@@ -204,7 +204,10 @@ class SubjectRun:
                 self._write_mesh(self.found.meshes[name], mesh, texture)
                 tell(done, len(files))
             normals = None
-            if relief is not None:
+            if relief is None:
+                for stale in self.folder.glob("displacement*"):  # of a run with relief
+                    stale.unlink()
+            else:
                 surface = surface_maps(batch, self._last, len(relief))
                 normals = to_pixels((tangent_normals(surface, relief) + 1)[None] / 2)[0]
                 write_displacement_map(canvas, _on_canvas(relief))
