@@ -145,8 +145,8 @@ def test_four_faces_are_learnt_by_heart(batch):
     module = small_module().train()
     module.log = lambda *args, **kwargs: None
     optimizer = torch.optim.Adam(module.network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, 200)
-    for _ in range(200):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, 120)
+    for _ in range(120):
         optimizer.zero_grad()
         module.training_step(batch, 0).backward()
         optimizer.step()

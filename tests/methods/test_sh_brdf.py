@@ -208,7 +208,7 @@ def test_four_faces_are_learnt():
     module, batch = small_module(stages), faces(4, size=SIZE, seed=1, yaw_deg=30)
     optimizer = torch.optim.Adam(module.network.parameters(), lr=1e-3)
     errors = []
-    for _ in range(40):
+    for _ in range(32):
         face = module._reconstruct(batch, with_residuals=False)
         rendered, mask = module._render(face, batch)
         terms = module.objective.terms(face, rendered, mask, batch, module.reader.head)
