@@ -34,8 +34,8 @@ def by_grid_sample(maps: Tensor, pixels: Tensor, weights: Tensor) -> Tensor:
     share = weights / weights.sum(1, keepdim=True)
     grid = 2 * pixels / torch.tensor([WIDTH - 1.0, HEIGHT - 1.0]) - 1
     mean = squares = torch.zeros(())
-    for view in range(VIEWS):
-        channels_first = maps[:, view].permute(0, 3, 1, 2)
+    for view, one in enumerate(maps.unbind(1)):
+        channels_first = one.permute(0, 3, 1, 2)
         found = F.grid_sample(channels_first, grid[:, view, None], align_corners=True)[:, :, 0].mT
         weighted = share[:, view, :, None] * found
         mean, squares = mean + weighted, squares + weighted * found

@@ -38,8 +38,8 @@ def project(camera: PerspectiveCamera, points: Tensor) -> tuple[Tensor, Tensor]:
 def sample_features(maps: Tensor, pixels: Tensor, alignment: Alignment = "exact") -> Tensor:
     """Read feature maps between their pixels; 0 outside.
 
-    The four neighbours are rows of a table: three times as fast to train through as `grid_sample`
-    on a CPU (bench/uv_implicit.py), and the same numbers.
+    The four neighbours are rows of a table: on a CPU quicker to train through than `grid_sample`
+    (bench/uv_implicit.py), and the same numbers.
 
     Args:
         maps: (B,N,H,W,C), channels last.
@@ -99,8 +99,7 @@ def variance(
 ) -> Tensor:
     """Variance over views of what each channel shows at points.
 
-    One view is read at a time: a quarter of the time of reading all at once, and of the memory
-    (bench/uv_implicit.py).
+    One view is read at a time, so that memory does not grow with their number.
 
     Args:
         maps: (B,N,H,W,C) features, channels last.
@@ -116,9 +115,9 @@ def variance(
     if weights is not None:
         share = weights / weights.sum(dim=1, keepdim=True)
     mean = squares = pixels.new_zeros(())
-    for view in range(views):
-        one = slice(view, view + 1)
-        found = sample_features(maps[:, one], pixels[:, one], alignment)[:, 0]
-        weighted = share[:, view, :, None] * found
+    # Unbound, not sliced: the gradient of a slice is a map of zeros for all other views.
+    for one, where, part in zip(maps.unbind(1), pixels.unbind(1), share.unbind(1), strict=True):
+        found = sample_features(one[:, None], where[:, None], alignment)[:, 0]
+        weighted = part[..., None] * found
         mean, squares = mean + weighted, squares + weighted * found
     return (squares - mean.square()).clamp(min=0)
