@@ -12,6 +12,7 @@ import runpy
 import socket
 import subprocess
 import sys
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,10 +79,12 @@ def forked_ranks(monkeypatch):
         env = {**env, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         env["TORCHELASTIC_RUN_ID"] = "forked"  # as torch's launcher names a run
         ranks = [forked(_rank, number, count, module, folder, env) for number in range(count)]
-        for rank in ranks:
-            rank.join()
-        codes = [rank.exitcode for rank in ranks]
-        return subprocess.CompletedProcess(words, max(map(abs, codes)))
+        while running := [rank.sentinel for rank in ranks if rank.is_alive()]:
+            wait(running)
+            if any(rank.exitcode for rank in ranks):  # the others would wait for it
+                for rank in ranks:
+                    rank.kill()
+        return subprocess.CompletedProcess(words, max(abs(rank.exitcode) for rank in ranks))
 
     monkeypatch.setattr("lit_face.cli.launch.subprocess", SimpleNamespace(run=launch))
 
