@@ -68,6 +68,7 @@ class SubjectRun:
         self.stages = Stages(folder, subject.digest(), report)
         self.found = SubjectResult(folder, self.stages.records, self.stages.skipped)
         self._batches: dict[bool, FaceBatch] = {}
+        self._textures: dict[int, Tensor] = {}
 
     def run(self) -> SubjectResult:
         """Run all stages.
@@ -171,9 +172,7 @@ class SubjectRun:
         size = self.chain.options.texture_size
 
         def work(tell: Tell) -> None:
-            batch = self._batch(sharp=True)
-            texture = surface_texture(batch, surface_maps(batch, self._last, size))
-            write_image(self._texture_file, to_pixels(texture[None])[0])
+            write_image(self._texture_file, to_pixels(self._blended(size)[None])[0])
 
         self.stages.run("texture", [size], [self._texture_file], work)
 
@@ -182,10 +181,9 @@ class SubjectRun:
         assert network is not None
 
         def work(tell: Tell) -> None:
-            batch = self._batch(sharp=True)
-            texture = surface_texture(batch, surface_maps(batch, self._last, size))
             with torch.no_grad():
-                _write_array(file, network(texture[None].to(self.chain.device))[0, 0])
+                texture = self._blended(size)[None].to(self.chain.device)
+                _write_array(file, network(texture)[0, 0])
 
         settings = [size, self.chain.relief_weights]
         self.stages.run("displacement", settings, [file], work)
@@ -251,6 +249,14 @@ class SubjectRun:
     def _relief_map(self) -> Tensor | None:
         relief = self.found.relief
         return None if relief is None else torch.from_numpy(relief)
+
+    def _blended(self, size: int) -> Tensor:
+        """Blend the photos on the last surface, once a size: (3,T,T)."""
+        if size not in self._textures:
+            batch = self._batch(sharp=True)
+            surface = surface_maps(batch, self._last, size)
+            self._textures[size] = surface_texture(batch, surface)
+        return self._textures[size]
 
     def _file(self, name: str) -> Path:
         return self.work.root / name
