@@ -41,22 +41,6 @@ def expected_displacement(volume: Tensor, mask: Tensor, temperature: float = 1.0
 
 
 @fp32_region()
-def peak_displacement(volume: Tensor, mask: Tensor, reach: int = 2) -> Tensor:
-    """Return the vertex of a parabola through the best plane and those `reach` planes beside it.
-
-    The cost's logarithm is a parabola where it is a Gaussian; shapes as in `argmax_displacement`.
-    """
-    planes = volume.shape[1]
-    best = volume.argmax(dim=1, keepdim=True)
-    centre = best.clamp(reach, planes - 1 - reach)
-    logs = volume.clamp(min=1e-6).log()
-    low, middle, high = (logs.gather(1, centre + step * reach) for step in (-1, 0, 1))
-    curvature = (2 * middle - low - high).clamp(min=1e-6)
-    shift = (0.5 * reach * (high - low) / curvature).clamp(-reach, reach)
-    return (centre - planes // 2 + torch.where(centre == best, shift, best - centre)) * mask
-
-
-@fp32_region()
 def displaced(position: Tensor, normal: Tensor, displacement: Tensor, mask: Tensor) -> Tensor:
     """Move a position map (B,3,S,S) along the normals by a displacement map (B,1,S,S)."""
     return (position + normal * displacement) * mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from lit_face.data.facescape_dataset import FaceScapeViews, collate_views
 from lit_face.geometry.cameras import PerspectiveCamera
+from lit_face.geometry.cost_volumes import displaced
 from lit_face.geometry.detailed_mesh import DetailedMesh, detailed_mesh
 from lit_face.geometry.surface_maps import SurfaceMaps, enlarged_maps
 from lit_face.rendering.texture_blending import blend_texture
@@ -28,9 +30,7 @@ def surface_maps(batch: FaceBatch, displacement: Tensor, size: int) -> SurfaceMa
         size: side of the maps, texels.
     """
     maps = required(batch.uv_maps, "uv_maps", "the texture of a surface")
-    position, normal = maps["position"][0], maps["normal"][0]
-    moved = position + normal * displacement.to(position)
-    return enlarged_maps(moved, normal, maps["mask"][0, 0], size)
+    return enlarged_maps(_moved(maps, displacement), maps["normal"][0], maps["mask"][0, 0], size)
 
 
 def surface_texture(batch: FaceBatch, surface: SurfaceMaps) -> Tensor:
@@ -55,11 +55,17 @@ def surface_mesh(
         levels: how often triangles are split for that.
     """
     maps = required(batch.uv_maps, "uv_maps", "the mesh of a surface")
-    position, normal = maps["position"][0].cpu(), maps["normal"][0].cpu()
-    moved = (position + normal * displacement.cpu()).movedim(0, -1)
+    moved, outward, mask = (
+        value.cpu() for value in (_moved(maps, displacement), maps["normal"][0], maps["mask"][0, 0])
+    )
     fine = None if relief is None else relief.cpu()
-    outward = normal.movedim(0, -1)
-    return detailed_mesh(moved, maps["mask"][0, 0].cpu(), fine, levels, outward)
+    return detailed_mesh(moved.movedim(0, -1), mask, fine, levels, outward.movedim(0, -1))
+
+
+def _moved(maps: Mapping[str, Tensor], displacement: Tensor) -> Tensor:
+    """Return the position map (3,S,S) of the first sample's displaced base mesh, mm."""
+    position, normal, mask = (maps[name][:1] for name in ("position", "normal", "mask"))
+    return displaced(position, normal, displacement.to(position)[None, None], mask)[0]
 
 
 def full_batch(views: FaceScapeViews, sample: str) -> FaceBatch:
