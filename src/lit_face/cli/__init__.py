@@ -79,7 +79,8 @@ def reconstruct() -> None:
     sys.argv[1:] = [quoted_path(argument) for argument in sys.argv[1:]]
     if _MULTIVIEW in sys.argv:  # its options are others
         sys.argv.remove(_MULTIVIEW)
-        start("reconstruct_views", "lit_face.cli.multiview", _MULTIVIEW_EXAMPLES)
+        script = f"reconstruct.py {_MULTIVIEW}"
+        start("reconstruct_views", "lit_face.cli.multiview", _MULTIVIEW_EXAMPLES, script)
         return
     start("reconstruct", "lit_face.cli.reconstruction", _RECONSTRUCT_EXAMPLES)
 

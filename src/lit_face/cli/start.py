@@ -13,7 +13,7 @@ from typing import Any
 _HYDRA_SOURCES = ("--config-path", "--config-name", "--config-dir", "-cp", "-cn", "-cd")
 
 
-def start(name: str, module: str, examples: str) -> None:
+def start(name: str, module: str, examples: str, script: str | None = None) -> None:
     """Run the task `module.run(config, folder)` with the config `conf/<name>.yaml`.
 
     Args:
@@ -21,12 +21,13 @@ def start(name: str, module: str, examples: str) -> None:
         module: has `run(config, folder)` and `config_from(overrides)`, which returns (config,
             folder) for command lines that bring their own config, or None.
         examples: command lines for --help.
+        script: how the task is called, where that is not by its name.
     """
     arguments = sys.argv[1:]
     if "-h" in arguments or "--help" in arguments:
         from lit_face.config.help import help_text
 
-        sys.stdout.write(help_text(f"{name}.py", name, examples))
+        sys.stdout.write(help_text(script or f"{name}.py", name, examples))
         return
     with user_errors():
         overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a[0] in "+~")]
