@@ -126,7 +126,7 @@ def measured_parts(chain: MultiviewChain, size: Size, folder: Path) -> list[tupl
     method, relief = chain.method, chain.relief
     implicit, network = method.implicit, method.network
     method.implicit = Skipped(
-        implicit, lambda batch, tell: torch.rand(1, size.planes, size.uv_size, size.uv_size)
+        implicit, lambda *given: torch.rand(1, size.planes, size.uv_size, size.uv_size)
     )
     method.network = Skipped(network, lambda volume: volume)
     chain.relief = Skipped(relief, lambda texture: torch.zeros_like(texture[:, :1]))

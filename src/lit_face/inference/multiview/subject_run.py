@@ -138,10 +138,12 @@ class SubjectRun:
         map_file, views_file = self._file("implicit.npy"), self._file("views.json")
 
         def work(tell: Tell) -> None:
-            batch = self._batch().to(self.chain.device)
-            volume = method.implicit(batch, tell)
+            batch = method.implicit.cropped(self._batch().to(self.chain.device))
+            with torch.no_grad():
+                seen = method.implicit.look(batch)
+            volume = method.implicit(batch, tell, seen)
             reading = method.implicit.readings(volume, _mask(batch))["implicit"]
-            agreement = method.implicit.agreement(batch, reading)
+            agreement = method.implicit.agreement(batch, reading, seen)
             _write_array(volume_file, volume[0].half())
             _write_array(map_file, reading[0, 0])
             views = {name: value[0].tolist() for name, value in agreement._asdict().items()}

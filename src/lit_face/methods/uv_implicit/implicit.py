@@ -214,16 +214,21 @@ class ImplicitSurface(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, batch: FaceBatch, progress: Callable[[int, int], None] | None = None
+        self,
+        batch: FaceBatch,
+        progress: Callable[[int, int], None] | None = None,
+        seen: ViewFeatures | None = None,
     ) -> Tensor:
         """Return the cost volume (B,D,S,S); 0 outside of the mask.
 
         Args:
             batch: photos and base mesh.
             progress: is told how many texels of how many are done.
+            seen: features of the batch as it is, where they are known; None computes them.
         """
-        batch = self.cropped(batch)
-        seen = self.look(batch)
+        if seen is None:
+            batch = self.cropped(batch)
+            seen = self.look(batch)
         surface, texels = self.surface(batch)
         size = required(batch.uv_maps, "uv_maps", "uv_implicit")["mask"].shape[-1]
         count = texels.shape[1]
@@ -246,15 +251,19 @@ class ImplicitSurface(nn.Module):
         return filled
 
     @torch.no_grad()
-    def agreement(self, batch: FaceBatch, displacement: Tensor) -> ViewAgreement:
+    def agreement(
+        self, batch: FaceBatch, displacement: Tensor, seen: ViewFeatures | None = None
+    ) -> ViewAgreement:
         """Compare what each view shows of a surface with what the other views show.
 
         Args:
             batch: photos and base mesh.
             displacement: (B,1,S,S) of the surface, mm.
+            seen: see `forward`.
         """
-        batch = self.cropped(batch)
-        seen = self.look(batch)
+        if seen is None:
+            batch = self.cropped(batch)
+            seen = self.look(batch)
         maps = required(batch.uv_maps, "uv_maps", "uv_implicit")
         step = max(1, maps["mask"].shape[-1] // _AGREEMENT_GRID)
         grid = torch.zeros_like(maps["mask"])
